@@ -82,7 +82,7 @@ def native(leaf: Any, place: str) -> Any:
         leaf: The leaf.
         place: Its place, for messages: ``"observation['y']"``.
     """
-    if is_native(leaf) or isinstance(leaf, type):
+    if is_native(leaf) or isinstance(leaf, type | eqx.Module):
         return leaf
     if isinstance(leaf, np.str_):
         return str(leaf)

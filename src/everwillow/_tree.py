@@ -5,12 +5,11 @@ else; nothing here converts or copies one, except to print a few of its numbers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
@@ -18,17 +17,12 @@ from jax.core import Tracer
 _SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
 
 
-def key_segment(entry: Any) -> str:
-    """Return the text of one entry of a key path."""
-    match entry:
-        case jtu.DictKey(key=key) | jtu.FlattenedIndexKey(key=key):
-            return str(key)
-        case jtu.SequenceKey(idx=index):
-            return str(index)
-        case jtu.GetAttrKey(name=name):
-            return str(name)
-        case _:
-            return str(entry)
+def is_whole(value: Any) -> bool:
+    """Return whether a value is one entry of a State, though JAX would open it.
+
+    Its class says so by the attribute ``whole_in_states``.
+    """
+    return getattr(type(value), "whole_in_states", False) is True
 
 
 class LeafSpec(NamedTuple):
@@ -101,23 +95,36 @@ def format_type(value: Any) -> str:
     return f"{dtype}[{','.join(map(str, shape))}]"
 
 
-def format_leaf(value: Any) -> str:
+def six_digits(number: Any) -> str:
+    """Return a number in six significant digits, without the dot of integers."""
+    return f"{number:.6g}"
+
+
+def format_leaf(value: Any, number: Callable[[Any], str] = six_digits) -> str:
     """Return a short text for a leaf: its numbers if they are few and known.
 
     Tracers, abstract and long arrays are shown by dtype and shape, as are arrays
     whose numbers cannot be read (donated, or on other hosts).
+
+    Args:
+        value: The leaf.
+        number: From a floating-point number to its text; ``str`` for all its digits.
+
+    Example:
+        >>> format_leaf(2.0), format_leaf(2.0, str)
+        ('2', '2.0')
     """
     if isinstance(value, Tracer):
         return f"{format_type(value)} (traced)"
     if isinstance(value, float):
-        return f"{float(value):.6g}"
+        return number(float(value))
     if not _is_readable(value):
         spec = leaf_spec(value)
         if spec is None or not hasattr(value, "shape"):
             return _abbreviate(repr(value))
         return format_type(value)
     text = np.array2string(
-        np.asarray(value), separator=", ", formatter={"float_kind": "{:.6g}".format}
+        np.asarray(value), separator=", ", formatter={"float_kind": number}
     )
     return " ".join(text.split())
 

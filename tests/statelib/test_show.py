@@ -60,18 +60,23 @@ def test_leaf_specs(leaf, spec):
 
 def test_repr_is_one_line_while_it_fits():
     state = sl.State.from_pytree({"mu": 1.0, "gamma": jnp.ones(100), "t": None})
-    assert repr(state) == "State(gamma=float64[100], mu=1)"
+    assert repr(state) == "State(gamma=float64[100], mu=1.0)"
     assert repr(state.with_values([None, 2])) == "State(gamma=None, mu=2)"
     assert repr(sl.State.from_pytree({})) == "State()"
-    assert repr(sl.State.from_pytree(2.0)) == "State(''=2)"
+    assert repr(sl.State.from_pytree(2.0)) == "State(''=2.0)"
     tuples = sl.State.from_pytree({"a": [1.0]}, sep=None)
-    assert repr(tuples) == "State(('a', '0')=1)"
+    assert repr(tuples) == "State(('a', '0')=1.0)"
+
+
+def test_repr_has_all_digits_of_the_values():
+    state = sl.State.from_pytree({"a": 1 / 3, "b": np.array([1.0, 2.5]), "n": 2})
+    assert repr(state) == f"State(a={1 / 3!r}, b=[1.0, 2.5], n=2)"
 
 
 def test_repr_of_many_entries_is_cut():
     lines = repr(sl.State.from_pytree([1.0] * 200)).splitlines()
     assert lines[0] == "State("
-    assert lines[1] == "  0=1,"
+    assert lines[1] == "  0=1.0,"
     assert lines[-2:] == ["  ... 200 entries in all,", ")"]
     assert len(lines) == 15
 

@@ -311,7 +311,7 @@ def combine(
         ...     shared=["mass"],
         ... )
         >>> joint.state
-        State(mass=125, a.scale=1, b.scale=1)
+        State(mass=125.0, a.scale=1.0, b.scale=1.0)
     """
     parts = named_models(models)
     states, state = joint_states(parts, rename, shared)

@@ -137,7 +137,7 @@ def prepare(
         ...     [a, b],
         ... )
         >>> state
-        State(mass=125, scale=1)
+        State(mass=125.0, scale=1.0)
         >>> print(nll(state.to_pytree(), 124.0))
         2.0
     """

@@ -21,7 +21,7 @@ import optimistix as optx
 from jax.core import Tracer
 
 from everwillow._errors import RESULTS, ArgumentTypeError
-from everwillow._tree import format_type, key_segment
+from everwillow._tree import format_type
 from everwillow.engine.layout import Layout
 from everwillow.io._content import join, segment, segments
 from everwillow.io._registry import name_of
@@ -30,7 +30,7 @@ from everwillow.parameters.bound_table import BoundTable
 from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.parameters.constraints import AbstractConstraint
 from everwillow.statelib import State
-from everwillow.statelib.state import state_parts
+from everwillow.statelib.state import key_segments, state_parts
 
 
 class Encoded(NamedTuple):
@@ -247,7 +247,7 @@ def _skeleton(tree: Any) -> Any:
     keys = [getattr(path[0], "key", None) for path, _ in children[0]]
     kind = {dict: "dict", collections.OrderedDict: "ordered dict"}.get(type(tree))
     if kind is None or any(type(key) not in (str, int) for key in keys):
-        keys = [key_segment(path[0]) for path, _ in children[0]]
+        keys = [".".join(key_segments(path[0])) for path, _ in children[0]]
         if len(set(keys)) != len(keys):
             keys = [str(position) for position in range(len(keys))]
         kind = "ordered dict"

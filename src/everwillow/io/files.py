@@ -71,7 +71,7 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(state, pathlib.Path(folder, "start.json"))
         ...     print(load(pathlib.Path(folder, "start.json")))
-        State(mu=1, norms.0=0.9, norms.1=1.1)
+        State(mu=1.0, norms.0=0.9, norms.1=1.1)
     """
     file = _as_path(path)
     suffix = file.suffix.lower()

@@ -1,6 +1,6 @@
 """Transforms, bounds and constraints of parameters."""
 
-from everwillow.parameters.bounds import Interval
+from everwillow.parameters.bounds import Interval, unwrap, wrap
 from everwillow.parameters.constraints import (
     AbstractConstraint,
     LogNormal,
@@ -15,8 +15,6 @@ from everwillow.parameters.transforms import (
     SigmoidTransform,
     SoftPlusTransform,
     TransformBase,
-    unwrap,
-    wrap,
 )
 
 

@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # (the signatures of jax.numpy are not fully known to it)
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -20,6 +20,8 @@ class AbstractBox(eqx.Module):
 
     Maps to the real line ignore such bounds; the solver honours them.
     """
+
+    whole_in_states: ClassVar[bool] = True
 
     lower: eqx.AbstractVar[ArrayLike]
     upper: eqx.AbstractVar[ArrayLike]

@@ -1,13 +1,17 @@
-"""Intervals: bounds that second-order solvers honour exactly, ends included."""
+"""Intervals, which second-order solvers honour exactly; bounds of whole States."""
 
 # pyright: reportUnknownMemberType=false
 # (the signatures of jax.numpy are not fully known to it)
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow import statelib
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Array, ArrayLike
 from everwillow.parameters.base import (
     AbstractBox,
@@ -111,3 +115,82 @@ class Interval(AbstractBox):
         lower = like(self.lower, array, "Interval: lower")
         upper = like(self.upper, array, "Interval: upper")
         return array, lower, upper
+
+
+def wrap(state: statelib.State, mapping: Mapping[Any, Any]) -> statelib.State:
+    """Map the named entries of a State from the real line to physical values.
+
+    Args:
+        state: Values on the real line; entries that are `None` stay `None`.
+        mapping: A transform for each key that has one, as a dict or a State. `None`
+            and `Interval` leave the entry as it is.
+
+    Returns:
+        A State with the same keys and structure; `state` itself if nothing is mapped.
+
+    Raises:
+        UnknownKeyError: If `mapping` names a key that `state` does not have.
+        ArgumentTypeError: If an argument or an entry of `mapping` has another type.
+
+    Example:
+        >>> from everwillow.parameters.bounds import wrap
+        >>> from everwillow.parameters.transforms import SigmoidTransform
+        >>> from everwillow.statelib import State
+        >>> state = State.from_pytree({"mu": 0.0, "mass": 125.0})
+        >>> print(wrap(state, {"mu": SigmoidTransform(0.0, 2.0)})["mu"])
+        1.0
+    """
+    transforms = _transforms_of(state, mapping, where="wrap")
+    updates = {key: item.wrap(state[key]) for key, item in transforms.items()}
+    return statelib.update(state, updates=updates) if updates else state
+
+
+def unwrap(state: statelib.State, mapping: Mapping[Any, Any]) -> statelib.State:
+    """Map the named entries of a State from physical values to the real line.
+
+    Args:
+        state: Physical values; entries that are `None` stay `None`.
+        mapping: A transform for each key that has one, as a dict or a State. `None`
+            and `Interval` leave the entry as it is.
+
+    Returns:
+        A State with the same keys and structure; `state` itself if nothing is mapped.
+
+    Raises:
+        ArgumentValueError: If a value is not strictly inside the range of its
+            transform; the message names the key. In traced code the error comes when
+            the compiled code runs, as that of `equinox.error_if`.
+        UnknownKeyError: If `mapping` names a key that `state` does not have.
+        ArgumentTypeError: If an argument or an entry of `mapping` has another type.
+    """
+    transforms = _transforms_of(state, mapping, where="unwrap")
+    updates = {
+        key: item.unwrap(state[key], where=f"unwrap, parameter {key!r}")
+        for key, item in transforms.items()
+    }
+    return statelib.update(state, updates=updates) if updates else state
+
+
+def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, TransformBase]:
+    """Return the transforms of `mapping` for entries of `state`, after checks."""
+    for name, value in (("state", state), ("mapping", mapping)):
+        expected = statelib.State if name == "state" else Mapping
+        if not isinstance(value, expected):
+            raise ArgumentTypeError(
+                f"{where}: {name} must be a {expected.__name__}, got "
+                f"{type(value).__name__}."
+            )
+    transforms: dict[Any, TransformBase] = {}
+    for key, item in mapping.items():
+        if key not in state:
+            raise unknown_key(key, state.keys(), where=f"{where}, mapping")
+        if item is None or isinstance(item, AbstractBox) or state[key] is None:
+            continue
+        if not isinstance(item, TransformBase):
+            raise ArgumentTypeError(
+                f"{where}: the mapping has a {type(item).__name__} for {key!r}; it "
+                "takes transforms such as MinuitTransform(lower, upper), an Interval, "
+                "or None."
+            )
+        transforms[key] = item
+    return transforms

@@ -1,10 +1,10 @@
 r"""Smooth maps between a bounded parameter and the whole real line.
 
-`unwrap` maps a physical value to the real line, for solvers without bounds; `wrap` is
-its inverse. Every map here increases with its argument and is twice differentiable on
-the whole line. A minimum *at* a bound is at infinity on the real line (or, for
-`MinuitTransform`, at a point of vanishing derivative): where that can happen use an
-`Interval`, which the solver honours exactly.
+The method `unwrap` of a map takes a physical value to the real line, for solvers
+without bounds; `wrap` is its inverse. Every map here increases with its argument and is
+twice differentiable on the whole line. A minimum *at* a bound is at infinity on the
+real line (or, for `MinuitTransform`, at a point of vanishing derivative): where that
+can happen use an `Interval`, which the solver honours exactly.
 
 Numbers are array leaves. Transforms of one kind can be stacked leaf by leaf and applied
 with `jax.vmap`, and other numbers need no other compilation.
@@ -15,8 +15,7 @@ with `jax.vmap`, and other numbers need no other compilation.
 # (the signatures of jax and equinox are not fully known to it)
 
 import abc
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -24,11 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from everwillow import statelib
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentValueError
 from everwillow._typing import Array, ArrayLike
 from everwillow.parameters.base import (
-    AbstractBox,
     finite_leaf,
     is_concrete,
     like,
@@ -44,6 +41,8 @@ class TransformBase(eqx.Module):
     To write a new one, store numbers as array fields and implement `_range`, `_wrap`
     and `_unwrap` with `jax.numpy`; the checks and public methods come from here.
     """
+
+    whole_in_states: ClassVar[bool] = True
 
     def unwrap(
         self, value: ArrayLike, *, where: str | None = None
@@ -261,83 +260,6 @@ class SoftPlusTransform(TransformBase):
 
     def _wrap(self, value: Array) -> Array:
         return jax.nn.softplus(value)
-
-
-def wrap(state: statelib.State, mapping: Mapping[Any, Any]) -> statelib.State:
-    """Map the named entries of a State from the real line to physical values.
-
-    Args:
-        state: Values on the real line; entries that are `None` stay `None`.
-        mapping: A transform for each key that has one, as a dict or a State. `None`
-            and `Interval` leave the entry as it is.
-
-    Returns:
-        A State with the same keys and structure.
-
-    Raises:
-        UnknownKeyError: If `mapping` names a key that `state` does not have.
-        ArgumentTypeError: If an argument or an entry of `mapping` has another type.
-
-    Example:
-        >>> from everwillow.statelib import State
-        >>> state = State.from_pytree({"mu": 0.0, "mass": 125.0})
-        >>> print(wrap(state, {"mu": SigmoidTransform(0.0, 2.0)})["mu"])
-        1.0
-    """
-    transforms = _transforms_of(state, mapping, where="wrap")
-    updates = {key: item.wrap(state[key]) for key, item in transforms.items()}
-    return statelib.update(state, updates=updates)
-
-
-def unwrap(state: statelib.State, mapping: Mapping[Any, Any]) -> statelib.State:
-    """Map the named entries of a State from physical values to the real line.
-
-    Args:
-        state: Physical values; entries that are `None` stay `None`.
-        mapping: A transform for each key that has one, as a dict or a State. `None`
-            and `Interval` leave the entry as it is.
-
-    Returns:
-        A State with the same keys and structure.
-
-    Raises:
-        ArgumentValueError: If a value is not strictly inside the range of its
-            transform; the message names the key. In traced code the error comes when
-            the compiled code runs, as that of `equinox.error_if`.
-        UnknownKeyError: If `mapping` names a key that `state` does not have.
-        ArgumentTypeError: If an argument or an entry of `mapping` has another type.
-    """
-    transforms = _transforms_of(state, mapping, where="unwrap")
-    updates = {
-        key: item.unwrap(state[key], where=f"unwrap, parameter {key!r}")
-        for key, item in transforms.items()
-    }
-    return statelib.update(state, updates=updates)
-
-
-def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, TransformBase]:
-    """Return the transforms of `mapping` for entries of `state`, after checks."""
-    for name, value in (("state", state), ("mapping", mapping)):
-        expected = statelib.State if name == "state" else Mapping
-        if not isinstance(value, expected):
-            raise ArgumentTypeError(
-                f"{where}: {name} must be a {expected.__name__}, got "
-                f"{type(value).__name__}."
-            )
-    transforms: dict[Any, TransformBase] = {}
-    for key, item in mapping.items():
-        if key not in state:
-            raise unknown_key(key, state.keys(), where=f"{where}, mapping")
-        if item is None or isinstance(item, AbstractBox) or state[key] is None:
-            continue
-        if not isinstance(item, TransformBase):
-            raise ArgumentTypeError(
-                f"{where}: the mapping has a {type(item).__name__} for {key!r}; it "
-                "takes transforms such as MinuitTransform(lower, upper), an Interval, "
-                "or None."
-            )
-        transforms[key] = item
-    return transforms
 
 
 def _between(lower: Array, upper: Array, share: Array, rest: Array) -> Array:

@@ -21,12 +21,45 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._native import native_tree
-from everwillow._tree import format_leaf, format_table, format_type, key_segment
+from everwillow._tree import (
+    format_leaf,
+    format_table,
+    format_type,
+    is_whole,
+)
 from everwillow._typing import Key
 from everwillow.statelib.meta import Meta, Piece
 
 
 _SHOWN_IN_REPR = 12
+
+
+def key_segments(entry: Any) -> tuple[str, ...]:
+    """Return the texts of one entry of a key path: several for a tuple as a key.
+
+    Raises:
+        ArgumentTypeError: If it is no entry of a key path of JAX.
+
+    Example:
+        >>> import jax.tree_util as jtu
+        >>> key_segments(jtu.DictKey(("a", 0)))
+        ('a', '0')
+    """
+    match entry:
+        case jtu.DictKey(key=tuple() as key):
+            return tuple(map(str, key))
+        case jtu.DictKey(key=key) | jtu.FlattenedIndexKey(key=key):
+            return (str(key),)
+        case jtu.SequenceKey(idx=index):
+            return (str(index),)
+        case jtu.GetAttrKey(name=name):
+            return (str(name),)
+        case _:
+            raise ArgumentTypeError(
+                f"The entry {entry!r} of a key path has the unknown type "
+                f"{type(entry).__name__}. Key paths come from "
+                "jax.tree_util.tree_flatten_with_path."
+            )
 
 
 def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
@@ -40,8 +73,11 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
         ``"b.c"`` or ``"a.0"``; with ``sep=None`` ``("b", "c")`` or ``("a", "0")``. The
         empty path, that of a pytree which is a single leaf, gives ``""`` or ``()``.
 
+        A tuple as key of a dictionary gives one segment for each of its elements.
+
     Raises:
         ArgumentValueError: If a segment contains the separator.
+        ArgumentTypeError: If an entry of the path has an unknown type.
 
     Example:
         >>> import jax.tree_util as jtu
@@ -49,7 +85,7 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
         'b.0'
     """
     _check_sep(sep)
-    segments = tuple(key_segment(entry) for entry in path)
+    segments = tuple(segment for entry in path for segment in key_segments(entry))
     if sep is None:
         return segments
     for segment in segments:
@@ -100,7 +136,7 @@ class State(Mapping[Key, Any]):
     Example:
         >>> state = State.from_pytree({"mu": 1.0, "bkg": {"norm": 2.0}})
         >>> state
-        State(bkg.norm=2, mu=1)
+        State(bkg.norm=2.0, mu=1.0)
         >>> state["bkg.norm"]
         2.0
         >>> state.to_pytree()
@@ -131,7 +167,9 @@ class State(Mapping[Key, Any]):
 
         Args:
             pytree: Any pytree but a State; its leaves may be scalars or arrays. Tables,
-                series and dataclasses are opened as `fit` does with data.
+                series and dataclasses are opened as `fit` does with data. Transforms
+                and `Interval` are leaves: a State of bounds has the keys of the
+                parameters.
             is_leaf: As in `jax.tree.flatten`; None in the pytree is structure and
                 gets no key, unless this says that it is a leaf.
             sep: Separator that joins the segments of a key; None makes keys tuples of
@@ -148,9 +186,13 @@ class State(Mapping[Key, Any]):
                 "pytree use state.to_pytree(), to change values sl.update(state, ...)."
             )
         _check_sep(sep)
+
+        def stop(value: Any) -> bool:
+            return is_whole(value) or (is_leaf is not None and is_leaf(value))
+
         try:
-            pytree = native_tree(pytree, "params", is_leaf=is_leaf)
-            leaves, treedef = jtu.tree_flatten_with_path(pytree, is_leaf=is_leaf)
+            pytree = native_tree(pytree, "params", is_leaf=stop)
+            leaves, treedef = jtu.tree_flatten_with_path(pytree, is_leaf=stop)
         except ValueError as error:
             raise ArgumentValueError(
                 f"State.from_pytree: the pytree cannot be flattened: {error} The keys "
@@ -287,7 +329,7 @@ class State(Mapping[Key, Any]):
 
     def __repr__(self) -> str:
         shown = [
-            f"{_text(key)}={format_leaf(value)}"
+            f"{_text(key)}={format_leaf(value, str)}"
             for key, value in list(self._items())[:_SHOWN_IN_REPR]
         ]
         if len(self) > _SHOWN_IN_REPR:

@@ -51,7 +51,8 @@ def apply_transformations(
 
     All entries are renamed at once, so two keys may be swapped. The order stays, and
     `State.to_pytree` still gives the original names. In a merged State a shared entry
-    is renamed in all the pieces that share it. Entries that are None stay None.
+    is renamed in all the pieces that share it. Entries that are None stay None. Without
+    transformations the State itself is returned.
 
     Raises:
         UnknownKeyError: If a key is not in the State.
@@ -61,11 +62,13 @@ def apply_transformations(
         >>> state = State.from_pytree({"m": 125.0, "s": 2.0})
         >>> double = Transform(value_fn=lambda key, value: 2 * value)
         >>> apply_transformations(state, {"m": Transform(new_key="mass"), "s": double})
-        State(mass=125, s=4)
+        State(mass=125.0, s=4.0)
     """
     where = "apply_transformations"
     _check_state(state, where=where)
     _check_mapping(transformations, where=where, name="transformations")
+    if not transformations:
+        return state
     for key, transform in transformations.items():
         _check_transform(key, transform)
     _check_known(transformations, state, where=where)
@@ -91,7 +94,7 @@ def rename(state: State, names: Mapping[Key, Key]) -> State:
 
     Example:
         >>> rename(State.from_pytree({"m": 125.0}), {"m": "mass"})
-        State(mass=125)
+        State(mass=125.0)
     """
     _check_state(state, where="rename")
     _check_mapping(names, where="rename", name="names")
@@ -117,7 +120,7 @@ def prefix(state: State, name: str, *, keep: Iterable[Key] = ()) -> State:
     Example:
         >>> state = State.from_pytree({"mass": 125.0, "scale": 1.0})
         >>> prefix(state, "atlas", keep=("mass",))
-        State(mass=125, atlas.scale=1)
+        State(mass=125.0, atlas.scale=1.0)
     """
     _check_state(state, where="prefix")
     _check_prefix(name, keep)
@@ -152,7 +155,7 @@ def merge(*states: State) -> State:
         >>> a = State.from_pytree({"mass": 125.0, "scale_a": 1.0})
         >>> b = State.from_pytree({"mass": 124.0, "scale_b": 1.0})
         >>> merge(a, b)
-        State(mass=124, scale_a=1, scale_b=1)
+        State(mass=124.0, scale_a=1.0, scale_b=1.0)
     """
     if not states:
         raise ArgumentValueError("merge: give at least one State.")
@@ -208,7 +211,7 @@ def partition(
     Example:
         >>> state = State.from_pytree({"mu": 1.0, "theta": 0.0})
         >>> partition(state, lambda key, value: key == "mu")
-        (State(mu=1, theta=None), State(mu=None, theta=0))
+        (State(mu=1.0, theta=None), State(mu=None, theta=0.0))
     """
     _check_state(state, where="partition")
     if not callable(predicate):
@@ -276,7 +279,7 @@ def update(state: State, updates: Mapping[Key, Any]) -> State:
     Example:
         >>> state = State.from_pytree({"mu": 1.0, "theta": 0.0})
         >>> update(state, {"mu": 2.0, "theta": ...})
-        State(mu=2, theta=0)
+        State(mu=2.0, theta=0.0)
     """
     _check_state(state, where="update")
     _check_mapping(updates, where="update", name="updates")

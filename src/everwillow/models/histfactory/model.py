@@ -69,7 +69,7 @@ def from_pyhf(
         ...     }
         ... )
         >>> print(model.poi, model.state, f"{model.nll(model.state):.4f}")
-        mu State(mu=1) 3.9494
+        mu State(mu=1.0) 3.9494
     """
     loaded = load_json(workspace)
     if patches is not None:
