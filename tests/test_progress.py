@@ -217,8 +217,9 @@ import sys
 sys.modules["tqdm"] = None  # what makes an import of it fail
 import everwillow
 assert "everwillow.progress" not in sys.modules
+everwillow.progress.show(True)
 try:
-    import everwillow.progress
+    everwillow.progress.ProgressBar()
 except ImportError as error:
     assert isinstance(error, everwillow.EverwillowError)
     print(error)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         mappings,
         plotting,
         profile,
+        progress,
         statelib,
         toys,
     )
@@ -62,6 +63,7 @@ _PACKAGES = (
     "mappings",
     "plotting",
     "profile",
+    "progress",
     "statelib",
     "toys",
 )
@@ -157,6 +159,7 @@ __all__ = [
     "plotting",
     "prepare",
     "profile",
+    "progress",
     "propagate",
     "sandwich",
     "statelib",

@@ -1,23 +1,49 @@
-"""A progress bar for `everwillow.fitting.ifit`; needs the extra `progress`."""
+"""The progress of work that takes long: a switch, and a bar for `ifit`."""
 
+import functools as ft
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from everwillow import _progress
 from everwillow._errors import ArgumentTypeError, missing_package
 from everwillow._typing import ArrayLike
 from everwillow.callback import nll_of
 from everwillow.statelib import State
 
 
-try:
-    from tqdm import tqdm
-except ImportError as error:
-    raise missing_package("everwillow.progress draws with tqdm", "progress") from error
+_shown: list[_progress.Display] = []
+
+
+def show(on: bool = True, *, file: TextIO | None = None) -> None:  # noqa: FBT001, FBT002
+    """Show what is done while it takes longer than a second, or stop showing it.
+
+    One line has the work that is done now and its time: compiling, a scan, a ranking,
+    or how many toys are fitted. On a terminal and in a notebook the line is written
+    again and again and disappears at the end; in a file each work is a line.
+
+    The same events are INFO records of the logger ``everwillow`` of `logging`, whether
+    they are shown or not: ``logging.basicConfig(level="INFO")`` prints them.
+
+    Args:
+        on: Whether to show progress from now on.
+        file: The stream to write to; standard error by default.
+
+    Example:
+        >>> import everwillow as ew
+        >>> ew.progress.show(True)
+        >>> ew.progress.show(False)
+    """
+    while _shown:
+        _shown.pop().close()
+    if on:
+        _shown.append(_progress.Display(file).__enter__())
 
 
 class ProgressBar:
     """Show the progress of a fit on one line: iteration, -ln L and EDM if known.
+
+    It needs tqdm, which the extra `progress` installs.
 
     The iteration is the number that every callback gets, 0 after the first step. The
     line has no -ln L if the state of the solver does not contain it (see
@@ -35,6 +61,9 @@ class ProgressBar:
         file: The stream to write to; standard error by default.
         interval: Shortest time between two updates of the line, in seconds. The last
             step is shown in any case when the line ends.
+
+    Raises:
+        ImportError: If tqdm cannot be imported.
 
     Example:
         >>> import io
@@ -63,7 +92,8 @@ class ProgressBar:
         self._description = f"{description}: iteration" if description else "iteration"
         self._file = file
         self._interval = interval
-        self._line: _Line | None = None
+        self._line: Any = None
+        self._bar = _bar_class()
         self._last = -1
         self._closed = False
 
@@ -120,8 +150,8 @@ class ProgressBar:
             parts.append(f"EDM = {float(edm):.1e}")
         return ", ".join(parts)
 
-    def _new_line(self, iteration: int, text: str) -> "_Line":
-        return _Line(
+    def _new_line(self, iteration: int, text: str) -> Any:
+        return self._bar(
             desc=self._description,
             initial=iteration,
             postfix=text,
@@ -138,8 +168,13 @@ class ProgressBar:
             self._line = None
 
 
-class _Line(tqdm):
-    """A bar of tqdm that nothing but a step redraws."""
-
+@ft.cache
+def _bar_class() -> Any:
+    """Return a bar of tqdm that nothing but a step redraws."""
+    try:
+        from tqdm import tqdm  # noqa: PLC0415
+    except ImportError as error:
+        drawing = "everwillow.progress.ProgressBar draws with tqdm"
+        raise missing_package(drawing, "progress") from error
     # No thread of tqdm's own: it would live, and could print, after the fit.
-    monitor_interval = 0
+    return type("_Bar", (tqdm,), {"monitor_interval": 0})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from everwillow.cli.options import spellings
+from everwillow.cli.report.terminal import busy, progress_shown
 from everwillow.cli.request import Request
 from everwillow.workflows.command_options import CommandOption
 
@@ -22,17 +23,21 @@ def run_module(
         arguments: The arguments of the module; also `traceback`, and `cache` in place
             of the folder of compiled programs.
     """
-    from everwillow.cli.session import setup  # noqa: PLC0415
+    with progress_shown():
+        with busy("Starting"):
+            from everwillow.cli.session import setup  # noqa: PLC0415
 
-    setup.prepare()
-    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
+            setup.prepare()
+            from everwillow.cli.report.outcome import ending  # noqa: PLC0415
 
-    with ending(title, traceback=arguments.pop("traceback"), options=words):
-        cache = arguments.pop("cache", None)
-        folder = setup.start(cache=bool(cache))
-        if cache is not None:
-            arguments["folder"] = folder
-        importlib.import_module(f"everwillow.cli.commands.{name}").run(**arguments)
+        with ending(title, traceback=arguments.pop("traceback"), options=words):
+            cache = arguments.pop("cache", None)
+            with busy("Starting"):
+                folder = setup.start(cache=bool(cache))
+                module = importlib.import_module(f"everwillow.cli.commands.{name}")
+            if cache is not None:
+                arguments["folder"] = folder
+            module.run(**arguments)
 
 
 def run_for_workspace(

@@ -24,7 +24,7 @@ from everwillow._captures import (
 )
 from everwillow._mesh_axes import on_one_device
 from everwillow._numerics import is_traced
-from everwillow.engine import _compile_notice
+from everwillow.engine import _compile_notice, _compile_stage
 from everwillow.engine.adjoint import minimise, minimise_plain
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import Outcome
@@ -121,7 +121,8 @@ _tracings = [0]
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
     _tracings[0] += 1
     # The notice is only for functions of users, who can change them.
-    with _compile_notice.tracing() if static.holders else contextlib.nullcontext():
+    noticed = _compile_notice.tracing() if static.holders else contextlib.nullcontext()
+    with _compile_stage.tracing(), noticed:
         return on_one_device(
             lambda given: split(function(*join(given, static))), arrays
         )
@@ -180,7 +181,8 @@ def _called(
     if any(isinstance(array, Tracer) for array in arrays):
         return join(*_compiled(function, options=False)(static, arrays))
     try:
-        return join(*_compiled(function, options=True, hasty=hasty)(static, arrays))
+        with _compile_stage.calling():
+            return join(*_compiled(function, options=True, hasty=hasty)(static, arrays))
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
         # cannot be detected where none of our arguments is traced.

@@ -16,6 +16,7 @@ from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._mesh_axes import mesh_axes, on_one_device
 from everwillow._numerics import is_traced, namespace
+from everwillow._progress import stage
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
@@ -180,7 +181,8 @@ def _solved(
     distances: bool,
 ) -> FitResult:
     """Minimise, find one-sided errors, and remark on bins without expected count."""
-    outcome, solution = minimise(task, numbers)
+    with stage(f"fit of {np.size(numbers.index)} parameters"):
+        outcome, solution = minimise(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     return with_remark(task, numbers, result)

@@ -11,6 +11,7 @@ import numpy as np
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._numerics import is_traced, namespace
+from everwillow._progress import stage
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import float_dtype, on_host
@@ -223,9 +224,12 @@ def _search(
         start = np.asarray(problem.numbers.vector)[np.asarray(problem.numbers.index)]
         base = dataclasses.replace(blank, x=start, status=base.status)
     where = np.asarray(place)
-    return on_host(
-        programs.call(search, problem.task, problem.numbers, base, where, level, kind)
-    )
+    with stage(f"limits on {problem.labels[place]}"):
+        return on_host(
+            programs.call(
+                search, problem.task, problem.numbers, base, where, level, kind
+            )
+        )
 
 
 def _is_number(base: Any) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from everwillow._captures import up_to_date
 from everwillow._errors import RESULTS
 from everwillow._numerics import is_traced
+from everwillow._progress import stage
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -310,7 +311,8 @@ class ToyGenerator:
             states = [
                 _parameters_of(problem, poi_key, h, nuisances) for h in hypotheses
             ]
-            results = [self._general(test, s, i) for i, s in enumerate(states)]
+            with stage("toys of all hypotheses"):
+                results = [self._general(test, s, i) for i, s in enumerate(states)]
         q, status = zip(*results, strict=True)
         if poi_alt is None:
             return ToyResult(q[0], None, status[0], None)
@@ -386,7 +388,9 @@ class ToyGenerator:
             other = test.fit(problem, 0.5 * (start + ends), tested, toys)
             return select_toys(~good, (out.q, out.status), (other.q, other.status))
 
-        q, status = map_batches(work, self.ntoys, size)
+        q, status = map_batches(
+            work, self.ntoys, size, f"toys of hypothesis {number + 1}"
+        )
         codes = np.array(code_of(status))
         q = np.array(q)
         for i in np.nonzero(~_done(q, status))[0]:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS
 from everwillow._numerics import is_traced
+from everwillow._progress import stage
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
@@ -163,7 +164,8 @@ def refit_parameters(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, covariance, pois, moved, targets)
-    return on_host(programs.call(_refit_parameters, *args, _lanes(batch_size)))
+    with stage(f"impacts by {targets.size} refits"):
+        return on_host(programs.call(_refit_parameters, *args, _lanes(batch_size)))
 
 
 def _refit_parameters(
@@ -207,7 +209,8 @@ def refit_fixed(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, moved, targets)
-    return on_host(programs.call(_refit_fixed, *args, _lanes(batch_size)))
+    with stage(f"impacts by {targets.size} refits"):
+        return on_host(programs.call(_refit_fixed, *args, _lanes(batch_size)))
 
 
 def _refit_fixed(
@@ -247,7 +250,8 @@ def refit_auxiliary(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, shifts, predicted)
-    return on_host(programs.call(_refit_auxiliary, *args, _lanes(batch_size)))
+    with stage(f"impacts by {len(shifts)} refits"):
+        return on_host(programs.call(_refit_auxiliary, *args, _lanes(batch_size)))
 
 
 def _refit_auxiliary(

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow._numerics import is_traced
+from everwillow._progress import stage
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -125,7 +126,8 @@ def contour(
     fitted = posed.best_fit()
     problem = fitted.problem
     rise, blank = -jnp.log1p(-jnp.asarray(cl, float)), np.zeros(LONGEST * points)
-    curve, x, count, closed, fits = fitted.call(trace, places, rise, blank)
+    with stage(f"contour of {' and '.join(fitted.problem.labels[i] for i in places)}"):
+        curve, x, count, closed, fits = fitted.call(trace, places, rise, blank)
     if is_traced(count):
         count = None
     elif not count:

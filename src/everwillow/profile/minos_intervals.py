@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
 from everwillow._numerics import is_traced, namespace
+from everwillow._progress import stage
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
@@ -200,7 +201,8 @@ def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any
     """Search all lower ends, then all upper ones, by `crossings`."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
     sides = np.repeat([-1.0, 1.0], places.size)
-    return fitted.call(crossings, np.concatenate([places, places]), sides, level)
+    with stage(f"MINOS intervals of {len(places)} parameters"):
+        return fitted.call(crossings, np.concatenate([places, places]), sides, level)
 
 
 def _deeper(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._numerics import is_traced, namespace, select
+from everwillow._progress import stage
 from everwillow._typing import Key
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
@@ -200,7 +201,8 @@ def scan(
     fitted = fitted.reaching(np.array([place]), points[:, None])
     label = fitted.problem.labels[place]
     program = _scan_at_once if vectorised else _scan_outwards
-    scanned = _Scanned.of(fitted, program, jnp.asarray(place), points)
+    with stage(f"scan of {label}"):
+        scanned = _Scanned.of(fitted, program, jnp.asarray(place), points)
     other = None
     if starts:
         scanned, other = scanned.from_others(starts, label)
@@ -255,9 +257,11 @@ def scan_2d(
         fitted = fitted.reaching(np.array([place]), axis[:, None])
     places = jnp.asarray(first), jnp.asarray(second)
     labels = fitted.problem.labels[first], fitted.problem.labels[second]
-    scanned = _Scanned.of(fitted, _scan_grid, places, axes)
+    what = f"scan of {labels[0]} and {labels[1]}"
+    with stage(what):
+        scanned = _Scanned.of(fitted, _scan_grid, places, axes)
     if not is_traced(scanned.nll):
-        scanned = scanned.checked(f"scan of {labels[0]} and {labels[1]}")
+        scanned = scanned.checked(what)
     return Scan2DResult(labels, (axes[0], axes[1]), **scanned.fields())
 
 
@@ -314,7 +318,8 @@ class _Scanned(NamedTuple):
                 "JAX transformations."
             )
         starts = other_starts(self.fitted, count)
-        others = self.fitted.call(scan_from_starts, self.place, self.values, starts)
+        with stage(f"scan of {label} from {count} other starts"):
+            others = self.fitted.call(scan_from_starts, self.place, self.values, starts)
         ends, below = lower_of(self.ends, others, slack(self.fitted.minimum))
         if below.any():
             fall = float(np.max((self.nll - others[1])[below]))
@@ -339,7 +344,8 @@ class _Scanned(NamedTuple):
         if lower is None:
             text += f", to {np.nanmin(nll):.10g}, and a fit from there failed."
         else:
-            again = self.of(lower, self.program, self.place, self.values)
+            with stage(f"{what} from a lower minimum"):
+                again = self.of(lower, self.program, self.place, self.values)
             # With others held at the old minimum the two profiles are different.
             ends = again.ends
             if not lower.held.any():

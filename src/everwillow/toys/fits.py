@@ -208,7 +208,7 @@ def fit_toys(
         return fit_batch(problem, toys)
 
     size = min(size, ntoys)
-    return _record(problem, map_batches(work, ntoys, size), first)
+    return _record(problem, map_batches(work, ntoys, size, "toys"), first)
 
 
 def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> Outcome:

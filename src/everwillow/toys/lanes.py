@@ -16,6 +16,7 @@ import numpy as np
 import optimistix as optx
 
 from everwillow._errors import RESULTS
+from everwillow._progress import counted
 from everwillow.engine.core import Task, run_solver
 from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
@@ -110,7 +111,9 @@ def _settings() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name) for name in _SETTINGS)
 
 
-def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) -> Any:
+def map_batches(
+    work: Callable[[np.ndarray], Any], count: int, batch_size: int, what: str
+) -> Any:
     """Run batches of toys on several cores at once, and concatenate their results.
 
     XLA does not divide programs as small as one batch over several cores.
@@ -119,6 +122,7 @@ def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) 
         work: From indices of shape ``(batch_size,)`` to arrays with that first axis.
         count: The number of toys.
         batch_size: The size of a batch; the last batch is filled up by repetition.
+        what: What is counted where progress is shown.
 
     Returns:
         The arrays in NumPy, with a first axis of length `count`.
@@ -127,16 +131,18 @@ def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) 
     def one(start: int) -> Any:
         indices = np.minimum(np.arange(start, start + batch_size), count - 1)
         out = jax.tree.map(np.asarray, work(indices))
+        advance(min(batch_size, count - start))
         return jax.tree.map(lambda a: a[: count - start], out)
 
     starts = range(0, count, batch_size)
-    parts = [one(0)]
-    workers = min(_workers(), len(starts) - 1)
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            if pool.submit(_settings).result() == _settings():
-                parts += pool.map(one, starts[1:])
-    parts += [one(start) for start in starts[len(parts) :]]
+    with counted(what, count) as advance:
+        parts = [one(0)]
+        workers = min(_workers(), len(starts) - 1)
+        if workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                if pool.submit(_settings).result() == _settings():
+                    parts += pool.map(one, starts[1:])
+        parts += [one(start) for start in starts[len(parts) :]]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

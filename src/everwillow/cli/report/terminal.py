@@ -1,7 +1,7 @@
 """Output on the terminal: tables, lines, and a progress indicator.
 
 Tables of results are plain text made here, as importing rich takes as long as a fit. It
-is imported for messages of errors and for the progress indicator only.
+is imported for messages of errors only.
 """
 
 import contextlib
@@ -9,17 +9,15 @@ import os
 import shutil
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from everwillow import _progress
 
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# The time in seconds after which the progress indicator appears.
-PATIENCE = 1.0
 NARROWEST, WIDEST = 40, 120
 GAP = "   "
 
@@ -126,7 +124,7 @@ def _row(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 @contextlib.contextmanager
 def busy(message: str) -> Iterator[Callable[[str], None]]:
-    """Show a progress indicator on a terminal if the block takes long.
+    """Announce a part of a command, which is shown if it takes long.
 
     Args:
         message: The name of the work.
@@ -134,25 +132,20 @@ def busy(message: str) -> Iterator[Callable[[str], None]]:
     Yields:
         A function that takes the name of the next part of the work.
     """
-    names = [message]
-    if not sys.stderr.isatty():
-        yield names.append
-        return
-    done = threading.Event()
-    watcher = threading.Thread(target=_spin, args=(names, done), daemon=True)
-    watcher.start()
+    works = [_progress.begin(message)]
+
+    def proceed(name: str) -> None:
+        _progress.end(works.pop())
+        works.append(_progress.begin(name))
+
     try:
-        yield names.append
+        yield proceed
     finally:
-        done.set()
-        watcher.join()
+        _progress.end(works.pop())
 
 
-def _spin(names: Sequence[str], done: threading.Event) -> None:
-    began = time.perf_counter()
-    if done.wait(PATIENCE):
-        return
-    with console(errors=True).status(names[-1]) as status:
-        # Drawing takes time from the computation.
-        while not done.wait(0.5):
-            status.update(f"{names[-1]} ({time.perf_counter() - began:.0f} s)")
+@contextlib.contextmanager
+def progress_shown() -> Iterator[None]:
+    """Show on a terminal what a command does for longer than a second."""
+    with _progress.Display() if sys.stderr.isatty() else contextlib.nullcontext():
+        yield

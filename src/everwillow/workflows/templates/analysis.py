@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from everwillow._errors import ArgumentValueError, NameOnly
+from everwillow._progress import stage
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
 from everwillow.likelihood.templates.spec import TemplateSpec
@@ -89,7 +90,8 @@ def run(
         spec = cast("TemplateSpec", load_document(spec, ("template fit",)))
     settings = options_of(MinimisationOptions, options)
     chosen = options_of(ModelOptions, options)
-    model, data = model_of(spec, chosen)
+    with stage("arrays of templates"):
+        model, data = model_of(spec, chosen)
     requested = requested_results(
         model, options_of(ResultOptions, options), toys=data == TOYS
     )
@@ -157,7 +159,8 @@ def _results(
     model, result, options = outcome.model, outcome.result, requested.options
     success = bool(result.success)
     has_hessian = success and result.hessian is not None
-    histograms = histograms_of(model, result, requested)
+    with stage("histograms and mappings"):
+        histograms = histograms_of(model, result, requested)
     mappings = histograms.mappings
     if not outcome.at_minimum:
         # Data that were not fitted are not tested.
