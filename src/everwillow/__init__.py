@@ -4,23 +4,37 @@ Inference is imported where it is first used, so that importing everwillow stays
 ``ew.limits``, ``ew.profile.scan`` and the like need no import of their own.
 """
 
-import importlib
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from everwillow._lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
     from everwillow import (
+        callback,
+        combination,
+        curvature,
+        fitting,
         goodness,
         hypotest,
         impacts,
+        interop,
         io,
+        likelihood,
         mappings,
+        model,
+        models,
+        objective,
+        parameters,
         plotting,
         profile,
         progress,
+        solvers,
         statelib,
         toys,
+        uncertainty,
+        workflows,
     )
     from everwillow._errors import RESULTS, EverwillowError, FitError
     from everwillow.callback import HistoryCallback
@@ -56,67 +70,73 @@ if TYPE_CHECKING:
 __version__ = version("everwillow")
 
 _PACKAGES = (
+    "callback",
+    "combination",
+    "curvature",
+    "fitting",
     "goodness",
     "hypotest",
     "impacts",
+    "interop",
     "io",
+    "likelihood",
     "mappings",
+    "model",
+    "models",
+    "objective",
+    "parameters",
     "plotting",
     "profile",
     "progress",
+    "solvers",
     "statelib",
     "toys",
+    "uncertainty",
+    "workflows",
 )
 _FUNCTIONS = {
-    "AbstractModel": "everwillow.model",
-    "EverwillowError": "everwillow._errors",
-    "FitError": "everwillow._errors",
-    "FitResult": "everwillow.fitting",
-    "HistoryCallback": "everwillow.callback",
-    "Interval": "everwillow.parameters",
-    "LeastSquares": "everwillow.objective",
-    "LogNormal": "everwillow.parameters",
-    "MinuitTransform": "everwillow.parameters",
-    "Model": "everwillow.model",
-    "MultivariateNormal": "everwillow.parameters",
-    "NewtonCG": "everwillow.solvers",
-    "Normal": "everwillow.parameters",
-    "OneSidedLogTransform": "everwillow.parameters",
-    "Poisson": "everwillow.parameters",
-    "RESULTS": "everwillow._errors",
-    "SigmoidTransform": "everwillow.parameters",
-    "SoftPlusTransform": "everwillow.parameters",
-    "State": "everwillow.statelib",
-    "TrustRegionNewton": "everwillow.solvers",
-    "combine": "everwillow.combination",
-    "correlation_matrix": "everwillow.uncertainty",
-    "covariance_matrix": "everwillow.uncertainty",
-    "describe": "everwillow.combination",
-    "fit": "everwillow.fitting",
-    "hessian_matrix": "everwillow.uncertainty",
-    "ifit": "everwillow.fitting",
-    "prepare": "everwillow.combination",
-    "propagate": "everwillow.uncertainty",
-    "sandwich": "everwillow.uncertainty",
-    "uncertainties": "everwillow.uncertainty",
-    "cls": "everwillow.hypotest.model_tests",
-    "discovery": "everwillow.hypotest.model_tests",
-    "limits": "everwillow.hypotest.model_limits",
+    "AbstractModel": "model",
+    "EverwillowError": "_errors",
+    "FitError": "_errors",
+    "FitResult": "fitting",
+    "HistoryCallback": "callback",
+    "Interval": "parameters",
+    "LeastSquares": "objective",
+    "LogNormal": "parameters",
+    "MinuitTransform": "parameters",
+    "Model": "model",
+    "MultivariateNormal": "parameters",
+    "NewtonCG": "solvers",
+    "Normal": "parameters",
+    "OneSidedLogTransform": "parameters",
+    "Poisson": "parameters",
+    "RESULTS": "_errors",
+    "SigmoidTransform": "parameters",
+    "SoftPlusTransform": "parameters",
+    "State": "statelib",
+    "TrustRegionNewton": "solvers",
+    "combine": "combination",
+    "correlation_matrix": "uncertainty",
+    "covariance_matrix": "uncertainty",
+    "describe": "combination",
+    "fit": "fitting",
+    "hessian_matrix": "uncertainty",
+    "ifit": "fitting",
+    "prepare": "combination",
+    "propagate": "uncertainty",
+    "sandwich": "uncertainty",
+    "uncertainties": "uncertainty",
+    "cls": "hypotest.model_tests",
+    "discovery": "hypotest.model_tests",
+    "limits": "hypotest.model_limits",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import inference when it is first asked for."""
-    if name in _PACKAGES:
-        return importlib.import_module(f"everwillow.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f"module 'everwillow' has no attribute {name!r}")
+__getattr__, _names = lazy_names(__name__, _FUNCTIONS, _PACKAGES)
 
 
 def __dir__() -> list[str]:
-    """Return all names, those not imported yet included."""
-    return sorted({*globals(), *_PACKAGES, *_FUNCTIONS})
+    return sorted([*_names(), "__version__"])
 
 
 __all__ = [
@@ -141,28 +161,41 @@ __all__ = [
     "State",
     "TrustRegionNewton",
     "__version__",
+    "callback",
     "cls",
+    "combination",
     "combine",
     "correlation_matrix",
     "covariance_matrix",
+    "curvature",
     "describe",
     "discovery",
     "fit",
+    "fitting",
     "goodness",
     "hessian_matrix",
     "hypotest",
     "ifit",
     "impacts",
+    "interop",
     "io",
+    "likelihood",
     "limits",
     "mappings",
+    "model",
+    "models",
+    "objective",
+    "parameters",
     "plotting",
     "prepare",
     "profile",
     "progress",
     "propagate",
     "sandwich",
+    "solvers",
     "statelib",
     "toys",
     "uncertainties",
+    "uncertainty",
+    "workflows",
 ]

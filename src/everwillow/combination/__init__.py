@@ -1,5 +1,6 @@
 """Joint likelihoods: of bare functions with `prepare`, of Models with `combine`."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.combination.combined import CombinedModel, combine
 from everwillow.combination.description import (
     Description,
@@ -8,6 +9,8 @@ from everwillow.combination.description import (
 )
 from everwillow.combination.prepared import Prepared, prepare
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "CombinedModel",

@@ -1,5 +1,6 @@
 """Hypothesis tests: test statistics, their distributions, p-values and limits."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.hypotest.asimov import make_asimov
 from everwillow.hypotest.calculators import AsymptoticCalculator, HypoTestCalculator
 from everwillow.hypotest.distributions import (
@@ -40,6 +41,8 @@ from everwillow.hypotest.upper_limit import (
 
 
 # The function `upper_limit` is not imported here, as it would hide its module.
+__dir__ = listed_names(globals())
+
 __all__ = [
     "LIMIT",
     "Q0",

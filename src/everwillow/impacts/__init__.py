@@ -1,5 +1,6 @@
 """Impacts of nuisance parameters, of groups of them and of data on a result."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.impacts.fluctuations import GlobalImpacts, global_impacts
 from everwillow.impacts.groups import (
     GroupImpacts,
@@ -12,6 +13,8 @@ from everwillow.impacts.ranking import RankingResult, rank
 from everwillow.impacts.refits import RefitImpacts
 from everwillow.impacts.statistics import StatisticalImpacts, statistical_impacts
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "GlobalImpacts",

@@ -1,5 +1,6 @@
 """Functions of parameters and expected yields, with errors before and after a fit."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
 from everwillow.mappings.channels import Identity, Normalize, Project, Select
 from everwillow.mappings.chi2 import MappingChi2, mapping_chi2, residual_chi2
@@ -23,6 +24,8 @@ from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
 from everwillow.mappings.selection import Selection, parse_selection
 from everwillow.mappings.shifts import VariationsResult, variations
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "AbstractHistogramMapping",

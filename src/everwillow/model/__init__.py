@@ -7,9 +7,12 @@ observation, so they fluctuate in toys, are replaced in Asimov data sets and can
 differentiated.
 """
 
+from everwillow._lazy_names import listed_names
 from everwillow.model.base import AbstractModel, Bound
 from everwillow.model.flat import FlatMain
 from everwillow.model.functional import Model
 
+
+__dir__ = listed_names(globals())
 
 __all__ = ["AbstractModel", "Bound", "FlatMain", "Model"]

@@ -1,5 +1,6 @@
 """Transforms, bounds and constraints of parameters."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.parameters.bounds import Interval, unwrap, wrap
 from everwillow.parameters.constraints import (
     AbstractConstraint,
@@ -17,6 +18,8 @@ from everwillow.parameters.transforms import (
     TransformBase,
 )
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "AbstractConstraint",

@@ -1,6 +1,7 @@
 """The plots of a statistical analysis; needs the extra ``plot``."""
 
 # Imported first, as it raises the error for a missing extra.
+from everwillow._lazy_names import listed_names
 from everwillow.plotting import style as style
 from everwillow.plotting.cross_sections import (
     cross_section as cross_section,
@@ -37,3 +38,6 @@ from everwillow.plotting.templates import (
     template_variations as template_variations,
 )
 from everwillow.plotting.yields import distribution as distribution
+
+
+__dir__ = listed_names(globals())

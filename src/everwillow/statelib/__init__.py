@@ -1,5 +1,6 @@
 """States: immutable mappings of named parameters, and the algebra of their keys."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.statelib.state import State, canonicalize_key
 from everwillow.statelib.transform import (
     Transform,
@@ -13,6 +14,8 @@ from everwillow.statelib.transform import (
     update,
 )
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "State",

@@ -1,5 +1,6 @@
 """Asimov data, pseudo-experiments, and fits of many of them."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.toys.asimov import asimov_data
 from everwillow.toys.fits import ToyFits, fit_toys
 from everwillow.toys.sampling import (
@@ -10,6 +11,8 @@ from everwillow.toys.sampling import (
     toy_keys,
 )
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "DrawnParameters",

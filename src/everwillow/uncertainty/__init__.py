@@ -1,5 +1,6 @@
 """Errors and correlations of parameters, and of quantities computed from them."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.uncertainty.identifiability import Degeneracies, degeneracies
 from everwillow.uncertainty.matrices import (
     correlation_matrix,
@@ -11,6 +12,8 @@ from everwillow.uncertainty.matrices import (
 from everwillow.uncertainty.propagation import PropagationResult, propagate
 from everwillow.uncertainty.robust import sandwich
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "Degeneracies",

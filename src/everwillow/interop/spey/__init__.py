@@ -4,6 +4,7 @@ They are registered as ``everwillow.hs3`` and ``everwillow.pyhf``, and available
 ``spey.get_backend("everwillow.hs3")``.
 """
 
+from everwillow._lazy_names import listed_names
 from everwillow.interop.spey.backend import (
     AbstractBackend as AbstractBackend,
     JointBackend as JointBackend,
@@ -11,5 +12,7 @@ from everwillow.interop.spey.backend import (
 from everwillow.interop.spey.hs3 import Hs3Backend as Hs3Backend
 from everwillow.interop.spey.pyhf import PyhfBackend as PyhfBackend
 
+
+__dir__ = listed_names(globals())
 
 __all__ = ["AbstractBackend", "Hs3Backend", "JointBackend", "PyhfBackend"]

@@ -1,5 +1,6 @@
 """HistFactory workspaces in the format of pyhf."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.models.histfactory.inspection import summary
 from everwillow.models.histfactory.model import (
     from_pyhf,
@@ -22,6 +23,8 @@ from everwillow.models.histfactory.spec import validate, workspace_spec
 from everwillow.models.histfactory.writing import to_pyhf
 from everwillow.models.json_source import load_json
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "Patch",

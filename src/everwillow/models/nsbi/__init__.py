@@ -1,5 +1,6 @@
 """Unbinned likelihoods of density ratios, together with binned channels."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.models.nsbi.building.builder import WorkspaceBuilder
 from everwillow.models.nsbi.building.evaluation import events_at
 from everwillow.models.nsbi.density import density_ratio
@@ -16,6 +17,8 @@ from everwillow.models.nsbi.vectors import VectorLikelihood
 from everwillow.models.nsbi.workspace import load_workspace
 from everwillow.models.nsbi.writing import dump_workspace
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "CalibrationResult",

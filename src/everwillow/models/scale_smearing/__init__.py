@@ -1,5 +1,6 @@
 """Energy scale and smearing: responses and resolutions from masses of Z bosons."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.models.scale_smearing.application import (
     ScaledData,
     SmearedSimulation,
@@ -39,6 +40,8 @@ from everwillow.models.scale_smearing.regions import (
 )
 from everwillow.models.scale_smearing.spec import Region, SasSpec
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "Categories",

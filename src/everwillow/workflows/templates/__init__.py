@@ -6,7 +6,7 @@ its options without importing JAX.
 
 from typing import TYPE_CHECKING
 
-from everwillow.workflows._lazy_names import lazy_names
+from everwillow._lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MODULES = {
 }
 
 
-__getattr__, __dir__ = lazy_names(__name__, _MODULES, globals())
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)
 
 
 __all__ = [

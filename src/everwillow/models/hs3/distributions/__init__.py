@@ -1,5 +1,6 @@
 """The distributions of HS3, as unnormalised densities in log space."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.models.hs3.distributions.base import (
     AbstractClosed as AbstractClosed,
     AbstractDistribution as AbstractDistribution,
@@ -44,3 +45,6 @@ from everwillow.models.hs3.distributions.shapes import (
     GeneralizedNormal as GeneralizedNormal,
     RelativisticBreitWigner as RelativisticBreitWigner,
 )
+
+
+__dir__ = listed_names(globals())

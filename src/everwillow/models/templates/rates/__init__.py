@@ -1,5 +1,6 @@
 """Rates that scale the processes of a template fit, as functions of parameters."""
 
+from everwillow._lazy_names import listed_names
 from everwillow.models.templates.rates.abcd import (
     ABCD,
     ExtendedABCD,
@@ -26,6 +27,8 @@ from everwillow.models.templates.rates.strengths import (
     rate_model_of,
 )
 
+
+__dir__ = listed_names(globals())
 
 __all__ = [
     "ABCD",
