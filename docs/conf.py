@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import sys
 import tempfile
 
 
@@ -30,18 +31,29 @@ author = "The everwillow developers"
 project_copyright = "The everwillow developers"
 version = release = importlib.metadata.version("everwillow")
 
+sys.path.append(str(pathlib.Path(__file__).parent / "_extensions"))
 extensions = [
+    "formulas",
+    "functions_of",
+    "offline",
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "_static", "examples"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "everwillow"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "navbar_end": ["version", "source", "theme-switcher"],
+}
+html_math_renderer = "katex"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+templates_path = ["_templates"]
 html_show_sourcelink = False
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -5,15 +5,26 @@ A name that comes or goes is a decision, so it shows as a line of the diff. Run
 """
 
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import pkgutil
+import re
 import types
 
 import everwillow
 
 
 LIST = pathlib.Path(__file__).with_name("public_api.txt")
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+# Their functions are those of other packages, or no part of a user's program.
+NOT_LISTED = {
+    "everwillow",
+    "everwillow.cli",
+    "everwillow.models.hs3.convert",
+    "everwillow.models.hs3.functions",
+    "everwillow.models.hs3.terms",
+}
 
 
 def public_modules() -> list[types.ModuleType]:
@@ -65,6 +76,21 @@ def test_names_of_all_exist_once():
         wrong += [name for name in names if not hasattr(module, name)]
         wrong += [name for name in set(names) if names.count(name) > 1]
     assert wrong == []
+
+
+def test_every_package_with_functions_is_on_the_page_of_functions():
+    file = DOCS / "_extensions" / "public_functions.py"
+    spec = importlib.util.spec_from_file_location("public_functions", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    packages = {
+        one.__name__
+        for one in public_modules()
+        if hasattr(one, "__path__") and module.public_functions(one.__name__)
+    }
+    page = (DOCS / "reference" / "functions.md").read_text()
+    listed = re.findall(r"^ +(everwillow\.[\w.]+)$", page, re.M)
+    assert sorted(listed) == sorted(packages - NOT_LISTED)
 
 
 if __name__ == "__main__":

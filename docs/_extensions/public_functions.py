@@ -1,0 +1,21 @@
+"""The public functions of packages of everwillow."""
+
+import importlib
+import inspect
+
+
+def public_functions(package: str) -> dict[str, str]:
+    """Return the public functions of a package, and the modules that define them."""
+    module = importlib.import_module(package)
+    names = getattr(module, "__all__", None) or [
+        name for name in vars(module) if not name.startswith("_")
+    ]
+    found = {name: getattr(module, name) for name in sorted(names)}
+    return {
+        name: value.__module__ for name, value in found.items() if _is_function(value)
+    }
+
+
+def _is_function(value: object) -> bool:
+    own = str(getattr(value, "__module__", "")).startswith("everwillow")
+    return own and callable(value) and not inspect.isclass(value)
