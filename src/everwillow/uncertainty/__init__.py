@@ -9,7 +9,11 @@ from everwillow.uncertainty.matrices import (
     labels,
     uncertainties,
 )
-from everwillow.uncertainty.propagation import PropagationResult, propagate
+from everwillow.uncertainty.propagation import (
+    PropagationResult,
+    propagate,
+    propagate_data,
+)
 from everwillow.uncertainty.robust import sandwich
 
 
@@ -24,6 +28,7 @@ __all__ = [
     "hessian_matrix",
     "labels",
     "propagate",
+    "propagate_data",
     "sandwich",
     "uncertainties",
 ]

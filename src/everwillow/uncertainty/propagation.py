@@ -6,14 +6,21 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
-from everwillow._numerics import namespace
-from everwillow._typing import Key
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    NonFiniteError,
+    ShapeMismatchError,
+)
+from everwillow._numerics import is_traced, namespace
+from everwillow._typing import ArrayLike, Key
+from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype
+from everwillow.engine.layout import float_dtype, on_host
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.statelib import State
@@ -102,6 +109,112 @@ def propagate(
     return PropagationResult(values, errors, spread)
 
 
+def propagate_data(
+    estimate: Callable[[Any], PyTree],
+    data: Float[ArrayLike, " *shape"],
+    variance: Float[ArrayLike, " *shape"] | Float[ArrayLike, "data data"],
+    *,
+    throw: bool = True,
+) -> PropagationResult:
+    r"""Propagate the errors of data to what is estimated from them, to first order.
+
+    With the derivatives :math:`J_{ki} = \partial \hat\theta_k / \partial d_i` of the
+    estimates by the data and the covariance V of the data, the covariance of the
+    estimates is :math:`J V J^\mathsf T`. `estimate` may consist of several steps, among
+    them fits, whose derivatives are exact. Examples:
+
+    - counts or weighted histograms: `variance` is the count, or the sum of the squared
+      weights, of each bin;
+    - events: `data` are their weights :math:`w_i`, 1 for unweighted events, and
+      `variance` is :math:`w_i^2`. The covariance is then that of the infinitesimal
+      jackknife, :math:`\sum_i w_i^2 J_{ki} J_{li}`. For one fit it is `sandwich`; for
+      several fits of the same events, as with sWeights, it contains the errors and
+      correlations of all of them, and does so if the number of events fluctuates.
+
+    Fits in `estimate` must have their minimum at the data, and each function of the
+    data must contain the events with the weights that are its argument.
+
+    Args:
+        estimate: From data to a pytree of arrays. It is traced once for each structure.
+        data: The data at which to differentiate.
+        variance: Of each datum, in the shape of `data`; or the covariance matrix of
+            the ravelled data.
+        throw: Whether to raise an error if a derivative is not finite. If False, and
+            always inside JAX transformations, the errors are NaN then.
+
+    Returns:
+        `PropagationResult`; in NumPy outside of JAX transformations.
+
+    Raises:
+        ShapeMismatchError: If `variance` has another shape.
+        NonFiniteError: If a value, a derivative or a variance is not finite, as after
+            a fit that failed.
+
+    Example:
+        The weighted mean of two measurements, 1 ± 1 and 4 ± 2:
+
+        >>> import numpy as np
+        >>> mean = lambda x: (x[0] + x[1] / 4) / 1.25
+        >>> out = propagate_data(mean, np.array([1.0, 4.0]), np.array([1.0, 4.0]))
+        >>> print(f"{out.values:.3f} +- {out.errors:.3f}")
+        1.600 +- 0.894
+
+    References:
+        B. Efron, The jackknife, the bootstrap and other resampling plans (1982),
+        chapter 6. C. Langenbruch, Eur. Phys. J. C 82 (2022) 393, arXiv:1911.01303,
+        section 3.2, for sWeights.
+    """
+    if not callable(estimate):
+        raise ArgumentTypeError(
+            f"estimate: expected a function of the data, got {type(estimate).__name__}."
+        )
+    values: Any = namespace(data).asarray(data, float_dtype())
+    spread: Any = namespace(variance).asarray(variance, float_dtype())
+    if spread.shape not in (values.shape, (values.size, values.size)):
+        raise ShapeMismatchError(
+            f"variance: its shape is {spread.shape}. Expected one for each datum, "
+            f"{values.shape}, or the matrix of the {values.size} ravelled data."
+        )
+    out = on_host(programs.call(_push_data, _Estimate(estimate), values, spread))
+    if throw and not is_traced(out) and not np.isfinite(out.covariance).all():
+        raise NonFiniteError(
+            "estimate: its derivatives by the data are not finite, or a variance is "
+            "not, so there are no errors. Test that each fit in it succeeds. With "
+            "throw=False the errors are NaN instead."
+        )
+    return out
+
+
+class _Estimate(eqx.Module):
+    """A function of data whose outputs are floating-point arrays."""
+
+    fn: Callable[[Any], Any]
+
+    def __call__(self, data: Any) -> Any:
+        out = self.fn(data)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
+
+
+def _push_data(estimate: _Estimate, data: Array, variance: Array) -> PropagationResult:
+    """Return the estimates with their errors; for `programs.call`."""
+    values, unravel = ravel_pytree(estimate(data))
+
+    def flat(x: Array) -> Array:
+        return ravel_pytree(estimate(x.reshape(data.shape)))[0]
+
+    jacobian = _jacobian(flat, jnp.ravel(data))
+    diagonal = variance.shape == data.shape
+    half = jacobian * jnp.ravel(variance)[None, :] if diagonal else jacobian @ variance
+    spread = half @ jacobian.T
+    spread = 0.5 * (spread + spread.T)
+    finite = jnp.all(jnp.isfinite(spread)) & jnp.all(jnp.isfinite(values))
+    spread = jnp.where(finite, spread, jnp.nan)
+    size = jnp.abs(jacobian)
+    terms = jnp.sum((jnp.abs(half) if diagonal else size @ jnp.abs(variance)) * size, 1)
+    errors = _root(jnp.diagonal(spread), terms, data.size)
+    return PropagationResult(unravel(values), unravel(errors), spread)
+
+
 class _Output(eqx.Module):
     """A function of parameters alone, with the signature of a likelihood."""
 
@@ -177,16 +290,27 @@ def _over(fn: Callable[[Array], Array], basis: Array, width: int) -> Array:
 
 def _errors(jacobian: Array, covariance: Array, spread: Array) -> Array:
     """Return the errors of the outputs, NaN where there is none."""
-    variance = jnp.diagonal(spread)
     size = jnp.abs(jacobian)
     terms = jnp.sum((size @ jnp.abs(covariance)) * size, axis=1)
-    rounding = 10 * covariance.shape[0] * jnp.finfo(variance.dtype).eps * terms
     held = jnp.diagonal(covariance) == 0
     known = jnp.any((size > 0) & ~held[None, :], axis=1)
     lost = jnp.any((size > 0) & held[None, :], axis=1) & ~known
+    root = _root(jnp.diagonal(spread), terms, covariance.shape[0])
+    return jnp.where(lost, jnp.nan, root)
+
+
+def _root(variance: Array, terms: Array, number: int) -> Array:
+    """Return roots of sums of terms of either sign, NaN where they are negative.
+
+    Args:
+        variance: The sums.
+        terms: The sums of the absolute terms.
+        number: How many of them are added.
+    """
+    rounding = 10 * number * jnp.finfo(variance.dtype).eps * terms
     positive = variance > rounding
     root = jnp.sqrt(jnp.where(positive, variance, 1))
     # Terms that cancel leave nothing but rounding, of either sign; less than that, or
     # NaN, is no variance.
     cancelled = jnp.where(jnp.abs(variance) <= rounding, 0, jnp.nan)
-    return jnp.where(lost, jnp.nan, jnp.where(positive, root, cancelled))
+    return jnp.where(positive, root, cancelled)
