@@ -10,7 +10,7 @@ from everwillow._errors import NameOnly
 from everwillow.cli.options import spellings
 from everwillow.cli.report.numbers import plain, seconds, signed, with_error
 from everwillow.cli.report.outcome import ending
-from everwillow.cli.report.terminal import table
+from everwillow.cli.report.terminal import show, table
 from everwillow.cli.report.wording import in_options
 from everwillow.cli.request import Request
 from everwillow.mappings.tokens import Token
@@ -62,19 +62,64 @@ def test_durations():
     ]
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120, 300])
-def test_tables_fit_the_terminal_and_lose_nothing(monkeypatch, columns):
+LONG = "".join(chr(97 + i % 26) for i in range(150))
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200, 300])
+def test_names_have_a_line_for_themselves_and_are_not_divided(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    long = "".join(chr(97 + i % 26) for i in range(150))
     lines = table(
         ("name", "value", "unused", "error"),
-        [(long, "1.5", "", "0.5"), ("mu", "-1.25", " ", "0.01")],
+        [(LONG, "1.5", "", "0.5"), ("mu", "-1.25", " ", "0.01")],
     ).splitlines()
-    assert max(map(len, lines)) <= min(columns, 120)
     assert "unused" not in lines[0]
-    assert "".join(line.split()[0] for line in lines[2:-1]) == long
-    assert lines[2].split()[1:] == ["1.5", "0.5"]
+    # A name alone may be longer than a line, and everything else is not.
+    assert max(len(line) for line in lines if line != LONG) <= columns
+    if columns < 150:
+        assert lines[2] == LONG
+        assert lines[3].split() == ["1.5", "0.5"]
+    else:
+        assert lines[2].split() == [LONG, "1.5", "0.5"]
     assert lines[-1].split() == ["mu", "-1.25", "0.01"]
+
+
+def test_columns_that_do_not_fit_follow_below(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    heads = ("name", *(f"column {i}" for i in range(6)))
+    rows = [(f"p{k}", *(f"{k}.{i}" for i in range(6))) for k in range(2)]
+    text = table(heads, rows, title="Many")
+    assert max(map(len, text.splitlines())) <= 40
+    blocks = text.removeprefix("Many\n").split("\n\n")
+    assert len(blocks) == 2
+    for k in range(2):
+        cells = [block.splitlines()[2 + k].split() for block in blocks]
+        assert [one[0] for one in cells] == [f"p{k}"] * 2
+        assert [c for one in cells for c in one[1:]] == list(rows[k][1:])
+
+
+def test_what_is_piped_has_no_width(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = table(("name", "value"), [(LONG, "1.5")] * 2).splitlines()
+    assert lines[-1] == f"{LONG}     1.5"
+    sentence = "word " * 100
+    show(sentence)
+    assert capsys.readouterr().out == f"{sentence}\n"
+    context = ending("file.json", traceback=False)
+    context.__enter__()
+    with pytest.raises(typer.Exit):
+        context.__exit__(EverwillowError, EverwillowError(LONG), None)
+    assert capsys.readouterr().err == f"Bad input: file.json\n{LONG}\n"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_messages_divide_no_word(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    context = ending("file.json", traceback=False)
+    context.__enter__()
+    error = EverwillowError(f"there is no file {LONG} in this folder.")
+    with pytest.raises(typer.Exit):
+        context.__exit__(EverwillowError, error, None)
+    assert f"│ {LONG} " in capsys.readouterr().err or columns == 200
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,25 @@ def test_others_find_the_numbers_by_path(tmp_path):
         assert file["params/mu"][()] == result.params["mu"]
         assert file["labels"].asstr()[()].tolist() == list(result.labels)
         np.testing.assert_array_equal(file["covariance"], result.covariance)
+        assert file["errors/mu"][()] == result.errors["mu"]
+        np.testing.assert_array_equal(file["bound_errors"], result.bound_errors)
     with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
         assert archive["params/mu"] == result.params["mu"]
     document = json.loads((tmp_path / "a.json").read_text())
+    error = document["arrays"]["errors/mu"]["data"]
+    assert error == [float(result.errors["mu"])]
     assert document["arrays"]["params/mu"]["data"] == [float(result.params["mu"])]
     assert document["structure"]["type"] == "everwillow.fitting.FitResult"
+
+
+def test_files_without_errors_are_read(tmp_path):
+    """Versions that did not write them made files that are the same otherwise."""
+    file, result = tmp_path / "a.json", fit()
+    save(result, file)
+    document = json.loads(file.read_text())
+    every = document["arrays"]
+    document["arrays"] = {k: v for k, v in every.items() if "errors" not in k}
+    assert len(document["arrays"]) < len(every)
+    del document["digest"]
+    file.write_text(json.dumps(document))
+    assert load(file).errors["mu"] == result.errors["mu"]

@@ -9,6 +9,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from everwillow.cli.old_options import in_new_words, with_empty_values
+
 
 class Command(TyperCommand):
     """A command of typer that does not convert options of the right type."""
@@ -16,6 +18,20 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
         """Return the options, that for help included."""
         return _spared(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: Any) -> Any:
+        """Read the words, also old spellings, and options with an optional value.
+
+        The placeholder of an optional value is in brackets.
+        """
+        flags = {flag: one for one in self.get_params(ctx) for flag in one.opts}
+        optional = {
+            flag
+            for flag, one in flags.items()
+            if (getattr(one, "metavar", None) or "").startswith("[")
+        }
+        words = with_empty_values(in_new_words(args, flags), optional)
+        return super().parse_args(ctx, words)
 
 
 class Group(TyperGroup):

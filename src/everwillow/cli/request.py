@@ -13,6 +13,7 @@ from everwillow.workflows.command_options import option
 
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
+_REPEATED = ("patches", "fixed", "free")
 _INPUT, _OUTPUT, _RATIOS = "Input", "Output", "Density ratios"
 
 
@@ -28,6 +29,7 @@ class Request:
         verify: Whether to check that a patch set is made for the workspace.
         poi: Parameter of interest.
         fixed: ``NAME`` or ``NAME=VALUE``.
+        free: Names of parameters that are fitted although the document fixes them.
         interpolation: Interpolation codes of a pyhf workspace, or the interpolation of
             density ratios.
         normalize: Whether densities are normalised for all values of parameters.
@@ -36,6 +38,7 @@ class Request:
         storage: The type in which densities are in memory.
         out: File for the results, or None.
         plot: File for the plot, or None.
+        form: ``"text"`` or ``"json"``: how results are printed.
         cache: Whether to keep compiled programs.
         others: Other files that are read.
     """
@@ -66,7 +69,11 @@ class Request:
         True, "Check that a patch set is made for this workspace.", panel=_INPUT
     )
     poi: str | None = option(
-        None, "Parameter of interest; by default that of the document.", panel=_INPUT
+        None,
+        "Parameter of interest, or an element such as 'gamma[3]'; by default that of "
+        "the document.",
+        panel=_INPUT,
+        metavar="NAME",
     )
     fixed: tuple[str, ...] = option(
         (),
@@ -76,6 +83,14 @@ class Request:
         "-f",
         panel=_INPUT,
         metavar="NAME[=VALUE]",
+        repeated=True,
+    )
+    free: tuple[str, ...] = option(
+        (),
+        "Fit a parameter that the document or --fix holds constant, an element, or all "
+        "parameters that match a pattern.",
+        panel=_INPUT,
+        metavar="NAME",
         repeated=True,
     )
     interpolation: str = option(
@@ -111,6 +126,13 @@ class Request:
     plot: str | None = option(
         None, "File for a plot of the results: .pdf, .png or .svg.", panel=_OUTPUT
     )
+    form: str = option(
+        "text",
+        "Print tables, or one JSON object for other programs.",
+        "--format",
+        panel=_OUTPUT,
+        kind=Literal["text", "json"],
+    )
     cache: bool = option(True, "Keep compiled programs for the next run.")
     others: tuple[str, ...] = ()
 
@@ -118,7 +140,7 @@ class Request:
     def of(cls, workspace: str, options: Mapping[str, Any]) -> "Request":
         """Make a request from the values of the command line."""
         given: dict[str, Any] = {
-            name: tuple(value or ()) if name in ("patches", "fixed") else value
+            name: tuple(value or ()) if name in _REPEATED else value
             for name, value in options.items()
         }
         return cls(workspace=workspace, **given)

@@ -79,5 +79,5 @@ def load(request: Request, kinds: Collection[str] = WORKSPACES) -> Input:
         template_statistics=request.template_statistics,
         storage=None if request.storage == "float64" else request.storage,
     )
-    fixed = fixed_parameters(model, settings_of(request.fixed))
+    fixed = fixed_parameters(model, settings_of(request.fixed), free=request.free)
     return Input(document, model, fixed, time.perf_counter() - began)

@@ -3,15 +3,17 @@
 import contextlib
 import dataclasses
 import pathlib
+import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from everwillow._store import save_figure
 from everwillow.cli import files
+from everwillow.cli.report.answers import as_json
 from everwillow.cli.report.fits import counted, headline
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import busy, show
@@ -99,21 +101,31 @@ class WorkspaceFit:
         record: Any,
         draw: Callable[[Any], Any] | None,
         *parts: str,
+        answer: Mapping[str, Any],
         others: Sequence["WorkspaceFit"] = (),
     ) -> None:
         """Show the result, and write the files that the options name.
+
+        Of JSON only the answer is on the standard output.
 
         Args:
             record: The result of the command.
             draw: Makes the plot with the package `everwillow.plotting`; None if there
                 is no plot. It may return a text that says why there is none.
             *parts: The result as tables and text.
+            answer: The result as objects, for JSON.
             others: The fits of other documents that the command compares with this one.
         """
         fits = (self, *others)
-        headlines = "\n".join(one.headline() for one in fits)
+        is_json = self.request.form == "json"
         # Before the files: writing them may fail.
-        show(headlines, *parts, *(["\n".join(self.notes)] if self.notes else []))
+        if is_json:
+            facts = {"file": self.request.title, **answer, "notes": self.notes}
+            sys.stdout.write(f"{as_json(facts)}\n")
+            sys.stdout.flush()
+        else:
+            headlines = "\n".join(one.headline() for one in fits)
+            show(headlines, *parts, *(["\n".join(self.notes)] if self.notes else []))
         notes = files.save_result(record, self.request.out)
         if self.request.plot is not None and draw is not None:
             with self.timed("plot", "Drawing"):
@@ -125,7 +137,11 @@ class WorkspaceFit:
                 else:
                     save_figure(figure, pathlib.Path(self.request.plot))
                     notes.append(f"The plot is in {self.request.plot}.")
-        show("\n".join(["", *(one._times() for one in others), self._times(), *notes]))
+        if is_json:
+            sys.stderr.writelines(f"{note}\n" for note in notes)
+        else:
+            times = [one._times() for one in (*others, self)]
+            show("\n".join(["", *times, *notes]))
         for one in fits:
             one.stored.keep()
 

@@ -6,6 +6,7 @@ from everwillow.goodness.nested import nested_test
 from everwillow.goodness.pulls import DataPulls, data_pulls
 from everwillow.goodness.pvalues import GoodnessResult, ToyPValue, toy_pvalue
 from everwillow.goodness.saturated import saturated_test
+from everwillow.goodness.toys import SaturatedToys, saturated_toys
 
 
 __dir__ = listed_names(globals())
@@ -13,11 +14,13 @@ __dir__ = listed_names(globals())
 __all__ = [
     "DataPulls",
     "GoodnessResult",
+    "SaturatedToys",
     "ToyPValue",
     "chi2_test",
     "data_pulls",
     "nested_test",
     "saturated_test",
+    "saturated_toys",
     "toy_pvalue",
     "yield_chi2",
 ]

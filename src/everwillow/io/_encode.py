@@ -281,13 +281,25 @@ def _record(value: eqx.Module, place: Place, out: Encoded) -> Any:
         if hasattr(value, field.name)
     }
     for derived in _DERIVED.get(name, ()):
-        if (array := getattr(value, derived)) is not None:
-            out.arrays[join(inside.at(derived).path)] = np.asarray(array)
+        there = inside.at(segment(derived, at_root=not place.path))
+        _derived(getattr(value, derived), there, out)
     return {"type": name, "fields": fields}
 
 
 # For readers in other languages, which cannot compute these from the fields.
-_DERIVED = {"everwillow.fitting.FitResult": ("labels", "covariance")}
+_DERIVED = {
+    "everwillow.fitting.FitResult": ("labels", "covariance", "errors", "bound_errors")
+}
+
+
+def _derived(value: Any, place: Place, out: Encoded) -> None:
+    """Write what the description does not mention: an array, or those of a State."""
+    if isinstance(value, State):
+        names = segments(list(value), at_root=False)
+        for name, entry in zip(names, value.values(), strict=True):
+            _derived(entry, place.at(name), out)
+    elif value is not None:
+        out.arrays[join(place.path)] = np.asarray(value)
 
 
 def _summary(constraint: AbstractConstraint) -> ConstraintSummary:

@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
         "pyhf workspace",
         "json",
         "workspace",
-        "models.histfactory.model:from_pyhf",
+        "workflows.histfactory.pyhf:pyhf_model",
         _JSON_USAGE,
         ("measurement", "interpolation", *_JSON_OPTIONS),
     ),

@@ -16,6 +16,7 @@ from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
 from everwillow.profile.minos_intervals import MinosResult, words_of
+from everwillow.toys.fits import ToyFits
 from everwillow.workflows.records import about, record
 
 
@@ -306,6 +307,58 @@ class Toys:
             summary[name] = (float(both[0]), float(both[1]))
         return summary
 
+    def coverage(self) -> dict[str, tuple[float, float]]:
+        """Return how often the interval value ± error contains the true value.
+
+        For each parameter the fraction of the toys that have an error, and its binomial
+        error; NaN without any.
+        """
+        coverage = {}
+        for name, column in zip(self.names, self.pulls.T, strict=True):
+            known = column[np.isfinite(column)]
+            if not known.size:
+                coverage[name] = (np.nan, np.nan)
+                continue
+            part = float(np.mean(np.abs(known) <= 1))
+            coverage[name] = (part, float(np.sqrt(part * (1 - part) / known.size)))
+        return coverage
+
+
+def toy_record(fits: ToyFits, truth: Any, seed: int) -> Toys:
+    """Return a record of fits of toys.
+
+    Args:
+        fits: The fits.
+        truth: The State with which the toys were drawn.
+        seed: The seed of the random numbers.
+    """
+    free, good = np.array(fits.free, int), np.asarray(fits.success)
+    rows = good.size
+    values = _columns(fits.params, fits.layout, rows)[:, free]
+    errors = np.full_like(values, np.nan)
+    if fits.errors is not None:
+        errors = _columns(fits.errors, fits.layout, rows)[:, free]
+    return Toys(
+        names=fits.labels,
+        true_values=np.asarray(ravel_state(truth)[1], float)[free],
+        values=np.where(good[:, None], values, np.nan),
+        errors=np.where(good[:, None], errors, np.nan),
+        nll=np.asarray(fits.nll),
+        success=good,
+        seed=seed,
+    )
+
+
+def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size"]:
+    """Return the entries of a State of toys as columns, NaN for None."""
+    parts = [
+        np.full((rows, size), np.nan)
+        if value is None
+        else np.asarray(value, float).reshape(rows, size)
+        for value, size in zip(state.values(), layout.sizes, strict=True)
+    ]
+    return np.concatenate(parts, 1)
+
 
 def chi_square(test: Any) -> ChiSquare:
     """Return a record of the result of a goodness-of-fit test."""
@@ -443,9 +496,16 @@ def range_of(model: Any, result: FitResult, name: str) -> tuple[float, float]:
     """
     if name not in result.labels:
         raise ArgumentValueError(f"fixed: {name!r} is scanned, and cannot be fixed.")
-    bound, lower, upper = model.bounds.get(name), -np.inf, np.inf
+    layout = result.layout
+    place = layout.labels.index(name)
+    position = int(np.searchsorted(layout.starts, place, side="right")) - 1
+    bound, lower, upper = model.bounds.get(layout.keys[position]), -np.inf, np.inf
     if bound is not None:
-        lower, upper = (float(np.ravel(e)[0]) for e in (bound.lower, bound.upper))
+        element, shape = place - layout.starts[position], layout.shapes[position]
+        lower, upper = (
+            float(np.ravel(np.broadcast_to(end, shape))[element])
+            for end in (bound.lower, bound.upper)
+        )
     return scan_range(result, name, lower, upper)
 
 

@@ -1,14 +1,23 @@
 """``everwillow fit``."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 
+from everwillow.cli.intervals import find_intervals
+from everwillow.cli.report.answers import fit_answer, interval_answer
 from everwillow.cli.report.fits import parameter_tables, status
+from everwillow.cli.report.inference import interval_table
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
-from everwillow.workflows.report import parameters_of, summary_of
+from everwillow.workflows.report import (
+    asymmetric_errors_of,
+    parameters_of,
+    summary_of,
+)
 
 
 ADVICE = (
@@ -19,7 +28,12 @@ ADVICE = (
 
 
 def run(
-    request: Request, folder: pathlib.Path | None, *, everything: bool, max_steps: int
+    request: Request,
+    folder: pathlib.Path | None,
+    *,
+    everything: bool,
+    max_steps: int,
+    minos: Sequence[str] | None,
 ) -> None:
     """Fit, and print the result."""
     best = WorkspaceFit.of(request, folder, max_steps=max_steps, needs_poi=False)
@@ -27,13 +41,22 @@ def run(
     labels = result.layout.labels
     interest = [name for name in labels if name == poi or name.startswith(f"{poi}[")]
     success = bool(result.success)
+    summary, params = summary_of(result), parameters_of(result, interest=interest)
+    parts = [status(summary, ADVICE, "all constants kept")]
+    parts += parameter_tables(params, everything=everything)
+    record: Any = result
+    answer = fit_answer(summary, params)
+    if minos and success:
+        found = find_intervals(best, result, minos, best.given.fixed)
+        errors = asymmetric_errors_of(found)
+        parts.append(interval_table(errors))
+        answer["minos"] = interval_answer(errors)
+        record = {"fit": result, "intervals": found}
     best.finish(
-        result,
+        record,
         (lambda plotting: plotting.pulls(result)) if success else None,
-        status(summary_of(result), ADVICE, "all constants kept"),
-        *parameter_tables(
-            parameters_of(result, interest=interest), everything=everything
-        ),
+        *parts,
+        answer=answer,
     )
     if not success:
         raise typer.Exit(NOT_CONVERGED)

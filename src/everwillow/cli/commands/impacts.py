@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from everwillow.cli.report.impacts import PoiImpacts, impact_table
+from everwillow.cli.report.impacts import PoiImpacts, impact_answer, impact_table
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.impacts.best_fit import held_is_known
@@ -41,4 +41,5 @@ def run(
         result,
         lambda plotting: plotting.ranking(result, count=count, title=request.title),
         impact_table(impacts, count=count, option="--count", note=note),
+        answer=impact_answer(impacts),
     )

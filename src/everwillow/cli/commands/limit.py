@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError, FitError
+from everwillow.cli.report.answers import band_answer
 from everwillow.cli.report.inference import limit_table
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.request import Request
@@ -54,6 +55,14 @@ def run(
         result,
         lambda plotting: _figure(plotting, request.title, given, result, level, points),
         limit_table({poi: limit_of(result)}) + "\n" + "\n".join(notes),
+        answer={
+            "poi": poi,
+            "cl": cl,
+            "observed": result.observed,
+            "expected": band_answer([value for _, value in result.expected]),
+            "nuisances": nuisances,
+            "reasons": result.reasons,
+        },
     )
     if result.reasons:
         raise typer.Exit(NOT_CONVERGED)

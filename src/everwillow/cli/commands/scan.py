@@ -1,11 +1,13 @@
 """``everwillow scan``."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError
+from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import HEIGHT, profile_table
 from everwillow.cli.report.numbers import plain
 from everwillow.cli.report.outcome import NOT_CONVERGED
@@ -46,6 +48,7 @@ def run(
         lambda plotting: plotting.scan(result, title=request.title),
         profile_table(poi, np.asarray(result.values), {HEIGHT: heights}),
         best_value(result),
+        answer=scan_answer(result),
     )
     end_if_failed(good)
 
@@ -62,14 +65,27 @@ def check_range(between: tuple[float, float] | None, points: int) -> None:
         )
 
 
+def scan_answer(result: ScanResult) -> dict[str, Any]:
+    """Return a scan as objects, for JSON."""
+    good = np.asarray(result.success)
+    heights = np.where(good, np.asarray(result.twice_delta_nll), np.nan)
+    return {
+        "name": result.name,
+        "best": _best(result),
+        "twice_nll": 2 * result.minimum.nll,
+        "points": rows("value", result.values, {"twice_delta_nll": heights}),
+    }
+
+
+def _best(result: ScanResult) -> float:
+    layout, values, _ = ravel_state(result.minimum.params)
+    return float(values[layout.labels.index(result.name)])
+
+
 def best_value(result: ScanResult) -> str:
     """Return a sentence on the minimum from which the heights of a scan count."""
-    minimum = result.minimum
-    layout, values, _ = ravel_state(minimum.params)
-    center = plain(float(values[layout.labels.index(result.name)]))
-    return (
-        f"Best fit: {result.name} = {center}, -2 ln L = {2 * float(minimum.nll):.6f}."
-    )
+    lowest = f"-2 ln L = {2 * float(result.minimum.nll):.6f}"
+    return f"Best fit: {result.name} = {plain(_best(result))}, {lowest}."
 
 
 def end_if_failed(*successes: np.ndarray) -> None:

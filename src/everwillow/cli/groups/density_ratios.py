@@ -12,7 +12,7 @@ from everwillow.cli.common_options import (
     TracebackOption,
     out_option,
 )
-from everwillow.cli.groups.workspaces import FitOptions, ScanOptions
+from everwillow.cli.groups.workspaces import FitOptions, MinosOption, ScanOptions
 from everwillow.cli.options import with_options
 from everwillow.cli.parsing import Command, Group
 from everwillow.cli.request import Request
@@ -35,12 +35,14 @@ _RATIOS = (
     "measurement",
     "poi",
     "fixed",
+    "free",
     "interpolation",
     "normalize",
     "template_statistics",
     "storage",
     "out",
     "plot",
+    "form",
     "cache",
 )
 
@@ -67,13 +69,6 @@ class _RatioFit:
         False,
         "Show errors without systematic uncertainties: constrained parameters are held "
         "at their best-fit values.",
-    )
-    minos: tuple[str, ...] = option(
-        (),
-        "Find the asymmetric interval of a parameter, or of all parameters that match "
-        "a pattern.",
-        metavar="NAME",
-        repeated=True,
     )
     ratio_errors: bool = option(
         False,
@@ -115,7 +110,15 @@ def nsbi_build(
 
 
 @nsbi.command("fit", cls=Command)
-@with_options(Request, _RatioFit, FitOptions, RowsOption, TracebackOption, only=_RATIOS)
+@with_options(
+    Request,
+    _RatioFit,
+    MinosOption,
+    FitOptions,
+    RowsOption,
+    TracebackOption,
+    only=_RATIOS,
+)
 def nsbi_fit(file: RatioFile, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
     run_for_workspace("nsbi.fit", file, options, names="--minos")

@@ -1,5 +1,6 @@
 """The commands for workspaces, without a group: ``everwillow fit`` and the like."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -19,6 +20,9 @@ from everwillow.workflows.command_options import option
 
 
 _DOCUMENT = ("analysis", "patches", "verify")
+_WITHOUT_PLOT = tuple(
+    field.name for field in dataclasses.fields(Request) if field.name != "plot"
+)
 
 Workspace: TypeAlias = Annotated[
     str,
@@ -36,6 +40,56 @@ class FitOptions:
     max_steps: int = option(
         256, "Largest number of evaluations of the likelihood.", minimum=1
     )
+
+
+@dataclass(frozen=True)
+class MinosOption:
+    """The option of commands with asymmetric intervals."""
+
+    minos: tuple[str, ...] = option(
+        (),
+        "Find the asymmetric intervals of parameters by name or pattern, several with "
+        "commas; without names that of the parameter of interest.",
+        metavar="[NAME,...]",
+        repeated=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Significance:
+    signal: float = option(
+        1.0, "Value of the parameter of interest for the expected significance."
+    )
+    prefit: bool = option(
+        False,
+        "Expected significance with nominal nuisance parameters instead of nuisance "
+        "parameters fitted to the data.",
+        "--a-priori",
+    )
+
+
+@dataclass(frozen=True)
+class _Toys:
+    ntoys: int = option(1000, "Number of toys.", "--toys", minimum=1)
+    seed: int = option(0, "Seed of the random numbers.", minimum=0)
+    truths: tuple[str, ...] = option(
+        (),
+        "True value of a parameter in the toys; by default that of the best fit.",
+        "--at",
+        metavar="NAME=VALUE",
+        repeated=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Gof:
+    ntoys: int = option(
+        0,
+        "Number of toys for a p-value without the chi2 distribution; none by default.",
+        "--toys",
+        minimum=0,
+    )
+    seed: int = option(0, "Seed of the random numbers.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -99,16 +153,22 @@ class _Convert:
     )
 
 
-@with_options(Request, FitOptions, RowsOption, TracebackOption)
+@with_options(Request, FitOptions, MinosOption, RowsOption, TracebackOption)
 def fit(workspace: Workspace, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
-    run_for_workspace("fit", workspace, options)
+    run_for_workspace("fit", workspace, options, names="--minos")
 
 
 @with_options(Request, _Limit, TracebackOption)
 def limit(workspace: Workspace, **options: Any) -> None:
     """Set CLs upper limits on the parameter of interest, observed and expected."""
     run_for_workspace("limit", workspace, options)
+
+
+@with_options(Request, _Significance, TracebackOption, only=_WITHOUT_PLOT)
+def significance(workspace: Workspace, **options: Any) -> None:
+    """Test for a signal: observed and expected significance and p-value."""
+    run_for_workspace("significance", workspace, options, mu_asimov="--signal")
 
 
 @with_options(Request, ScanOptions, TracebackOption)
@@ -123,6 +183,18 @@ def impacts(workspace: Workspace, **options: Any) -> None:
     run_for_workspace("impacts", workspace, options)
 
 
+@with_options(Request, _Toys, RowsOption, TracebackOption)
+def toys(workspace: Workspace, **options: Any) -> None:
+    """Fit pseudo-experiments: pulls, coverage and failures."""
+    run_for_workspace("toys", workspace, options, truths="--at")
+
+
+@with_options(Request, _Gof, TracebackOption, only=_WITHOUT_PLOT)
+def gof(workspace: Workspace, **options: Any) -> None:
+    """Test the goodness of the fit against the saturated model."""
+    run_for_workspace("gof", workspace, options)
+
+
 @with_options(Request, RowsOption, TracebackOption, only=_DOCUMENT)
 def inspect(workspace: Workspace, **options: Any) -> None:
     """Show the content of a document, and the assumptions of its reader."""
@@ -135,7 +207,17 @@ def convert(workspace: Workspace, **options: Any) -> None:
     run_for_workspace("convert", workspace, options)
 
 
-COMMANDS = (fit, limit, scan, impacts, inspect, convert)
+COMMANDS = (
+    fit,
+    limit,
+    significance,
+    scan,
+    impacts,
+    toys,
+    gof,
+    inspect,
+    convert,
+)
 """In the order of the help."""
 
 

@@ -1,10 +1,11 @@
 """Tables of impacts: the same for workspaces and for template fits."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import SHOWN, shift_text
 from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.terminal import table
@@ -61,7 +62,7 @@ def impact_table(impacts: PoiImpacts, *, count: int, option: str, note: str) -> 
         sizes = np.where(np.isnan(sizes), larger, sizes)
     columns |= impacts.others
     order = np.argsort(np.where(sizes >= 0, -sizes, np.inf), kind="stable")
-    rows = [
+    shown = [
         (
             impacts.names[i],
             signed(float(impacts.pulls[i])),
@@ -76,11 +77,28 @@ def impact_table(impacts: PoiImpacts, *, count: int, option: str, note: str) -> 
     lines = [f"Up and down: shift of {impacts.poi} {moved}, {how}.", note]
     if np.isnan(impacts.error):
         lines.append(f"{impacts.poi} {_AT_BOUND}.")
-    more = len(impacts.names) - len(rows)
+    more = len(impacts.names) - len(shown)
     if more > 0:
         lines.append(f"{more} smaller ones are not shown; {option} shows more.")
     heads = ("name", "pull", "constraint", *columns)
-    return table(heads, rows, title=title) + "\n\n" + "\n".join(filter(None, lines))
+    return table(heads, shown, title=title) + "\n\n" + "\n".join(filter(None, lines))
+
+
+def impact_answer(impacts: PoiImpacts) -> dict[str, Any]:
+    """Return impacts as objects, for JSON."""
+    columns = {
+        "pull": impacts.pulls,
+        "constraint": impacts.constraints,
+        "traditional": impacts.traditional,
+        **({} if impacts.up is None else {"up": impacts.up, "down": impacts.down}),
+        **impacts.others,
+    }
+    return {
+        "poi": impacts.poi,
+        "value": impacts.value,
+        "error": impacts.error,
+        "impacts": rows("name", impacts.names, columns),
+    }
 
 
 def impact_parts(
@@ -120,12 +138,12 @@ def _group_table(impacts: Impacts, i: int) -> str:
     """Return a table of the parts of the error of a parameter of interest."""
     error = float(impacts.errors[i])
     columns = impacts.grouped_traditional[i], impacts.grouped_global[i]
-    rows = [
+    shown = [
         (name, *(shift_text(value, error).lstrip("+") for value in values))
         for name, *values in zip(impacts.groups, *columns, strict=True)
     ]
-    rows.append(("total", shift_text(error, error).lstrip("+"), ""))
+    shown.append(("total", shift_text(error, error).lstrip("+"), ""))
     title = f"Parts of the error of {impacts.interest[i]}"
     if not np.isfinite(error):
         title += f", which has none: it {_AT_BOUND}"
-    return table(("group", "traditional", "global"), rows, title=title)
+    return table(("group", "traditional", "global"), shown, title=title)

@@ -1,5 +1,6 @@
 """Intervals, limits, contours and regularisation of template fits as tables."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from everwillow.cli.report.fits import decimals_of, first_rows, height_text, shift_text
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
+from everwillow.hypotest.model_tests import DiscoveryResult
 from everwillow.hypotest.results import BAND_TEXTS
 from everwillow.workflows.templates.results import (
     AsymmetricErrors,
@@ -71,6 +73,41 @@ def limit_table(limits: Mapping[str, Limit]) -> str:
 
 def _limit_text(limit: Any) -> str:
     return plain(float(limit), 6) if np.isfinite(limit) else "none"
+
+
+def discovery_text(test: DiscoveryResult, signal: float) -> str:
+    """Return a table of observed and expected significance, and what they are.
+
+    Args:
+        test: The test.
+        signal: The signal of the expected one.
+    """
+    expected = float(test.expected)
+    tail = math.erfc(expected / math.sqrt(2)) / 2
+    rows = [
+        (name, f"{z:.3f}", plain(p, 3)) if math.isfinite(z) else (name, "none", "none")
+        for name, z, p in (
+            ("observed", float(test.significance), float(test.pvalue)),
+            (f"expected, {test.poi} = {signal:g}", expected, tail),
+        )
+    ]
+    nuisances = _NUISANCES.get(test.nuisances, test.nuisances)
+    lines = [
+        f"Best fit: {test.poi} = {plain(float(test.mu_hat))}, q0 = "
+        f"{plain(float(test.q0), 4)}.",
+        "Significance in standard deviations, one-sided; p: probability of data at "
+        "least as signal-like without signal.",
+        "Test statistic q0, asymptotic formulas (arXiv:1007.1727).",
+        f"Expected: median for data with {test.poi} = {signal:g}, "
+        f"{nuisances.replace('without signal', 'with this signal')}.",
+    ]
+    if float(test.mu_hat) <= 0:
+        lines.insert(1, "There is no excess: a best fit at or below 0 has Z = 0.")
+    if not np.isfinite(float(test.significance)):
+        lines.insert(1, "FAILED: a fit found no minimum, so there is no number.")
+    title = f"Significance of {test.poi} > 0"
+    shown = table(("", "significance", "p"), rows, title=title)
+    return f"{shown}\n\n" + "\n".join(lines)
 
 
 def grid_table(scan: GridScan) -> str:

@@ -1,6 +1,7 @@
 """The end of a command: exit codes, and messages instead of tracebacks."""
 
 import contextlib
+import math
 import os
 import pathlib
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import typer
 
 from everwillow._errors import EverwillowError, FitError
+from everwillow.cli.interruption import INTERRUPTED
 from everwillow.cli.report.wording import in_options
 from everwillow.workflows.command_options import CommandOption
 
@@ -19,7 +21,8 @@ SUCCESS = 0
 INTERNAL = 1
 BAD_INPUT = 2
 NOT_CONVERGED = 3
-INTERRUPTED = 130
+# The characters of a frame beside its text.
+FRAME = 4
 NO_OPTIONS: Mapping[str, CommandOption] = {}
 
 
@@ -100,15 +103,24 @@ def _is_of_user(filename: str) -> bool:
 def _report(
     error: BaseException, title: str, *, traceback: bool, text: str | None = None
 ) -> None:
-    """Show a message in a panel on the standard error stream."""
+    """Show a message on the standard error stream, in a panel on a terminal."""
     if traceback:
         tracebacks.print_exception(error)
     # Importing rich takes time, and is needed for errors only.
     from rich.panel import Panel  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from everwillow.cli.report.terminal import console  # noqa: PLC0415
+    from everwillow.cli.report.terminal import console, width, wrapped  # noqa: PLC0415
 
-    body = Text(text if text is not None else str(error))
-    panel = Panel(body, title=Text(title), title_align="left", border_style="red")
-    console(errors=True).print(panel)
+    body, limit = text if text is not None else str(error), width(sys.stderr)
+    if math.isinf(limit):
+        # A log or another program: no frame, and no lines that are divided.
+        sys.stderr.write(f"{title}\n{body}\n")
+        return
+    body = wrapped(body, limit - FRAME)
+    # A file or a name may be longer than a line, and is not divided.
+    longest = max(map(len, (*body.splitlines(), title)))
+    panel = Panel(Text(body), title=Text(title), title_align="left", border_style="red")
+    shown = console(errors=True)
+    shown.width = max(shown.width, longest + FRAME)
+    shown.print(panel)

@@ -5,6 +5,7 @@ is imported for messages of errors only.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -18,7 +19,11 @@ from everwillow import _progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-NARROWEST, WIDEST = 40, 120
+NARROWEST = 40
+# Sentences are not longer than this, on any terminal.
+WIDEST = 120
+# The width that a column of names has at least.
+LEAST_NAME = 12
 GAP = "   "
 
 
@@ -29,15 +34,25 @@ def console(*, errors: bool = False) -> "Console":
     return Console(stderr=errors, highlight=False, soft_wrap=False)
 
 
-def width() -> int:
-    """Return the largest number of characters of a line."""
-    columns = shutil.get_terminal_size((80, 24)).columns
-    return min(max(columns, NARROWEST), WIDEST)
+def width(stream: Any = None) -> float:
+    """Return the largest number of characters of a line.
+
+    Infinite where the output is no terminal, but a file or another program: nothing is
+    wrapped then. The variable ``COLUMNS`` sets it for both.
+
+    Args:
+        stream: The output; the standard output if None.
+    """
+    stream = sys.stdout if stream is None else stream
+    columns = os.environ.get("COLUMNS", "")
+    if not (columns.isdecimal() and int(columns)) and not stream.isatty():
+        return math.inf
+    return max(shutil.get_terminal_size((80, 24)).columns, NARROWEST)
 
 
 def show(*parts: str) -> None:
     """Print parts with an empty line between them; lines that are too long wrap."""
-    text = "\n\n".join(_wrapped(part) for part in parts)
+    text = "\n\n".join(wrapped(part) for part in parts)
     stream: Any = sys.stdout
     # A terminal may not have all letters; these are replaced.
     known = (stream.encoding or "utf-8").lower()
@@ -45,17 +60,23 @@ def show(*parts: str) -> None:
     stream.flush()
 
 
-def _wrapped(part: str) -> str:
+def wrapped(part: str, limit: float | None = None) -> str:
+    """Return a text in lines that are not too long; no word is divided.
+
+    Args:
+        part: The text. Rows of tables, which have gaps, stay as they are.
+        limit: The largest number of characters; that of the standard output if None.
+    """
+    limit = width() if limit is None else limit
     lines = []
     for line in part.splitlines():
-        # Rows of tables have gaps, and their width is limited already.
-        if GAP in line or len(line) <= width():
+        if GAP in line or len(line) <= limit:
             lines.append(line)
         else:
             indent = "  " if line.startswith("- ") else ""
             lines += textwrap.wrap(
                 line,
-                width(),
+                int(min(limit, WIDEST)),
                 subsequent_indent=indent,
                 break_long_words=False,
                 break_on_hyphens=False,
@@ -88,9 +109,13 @@ def table(
 ) -> str:
     """Return a table: the first column is text, the others are numbers.
 
+    No name and no number is cut or divided. On a narrow terminal a long name has a line
+    for itself, and columns that do not fit follow in further tables with the same
+    names.
+
     Args:
         heads: The heads of the columns; empty columns are left out.
-        rows: The cells; long names continue on the next line, numbers never.
+        rows: The cells.
         title: The title above the table.
 
     Example:
@@ -105,21 +130,56 @@ def table(
     ]
     cells = [[line[i] for i in kept] for line in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    others = sum(widths[1:]) + len(GAP) * (len(widths) - 1)
-    widths[0] = min(widths[0], max(width() - others, 12))
-    lines = [bold(_row(cells[0], widths)[0]), "-" * (sum(widths[:1]) + others)]
+    blocks = _blocks(widths)
+    texts = []
+    for block in blocks:
+        own = [0, *block]
+        sizes = [widths[i] for i in own]
+        others = sum(len(GAP) + size for size in sizes[1:])
+        sizes[0] = int(min(sizes[0], max(width() - others, LEAST_NAME)))
+        lines = [[line[i] for i in own] for line in cells]
+        texts.append("\n".join(_lines(lines, sizes)))
+    return "\n".join([*([bold(title)] if title else []), "\n\n".join(texts)])
+
+
+def _blocks(widths: Sequence[int]) -> list[list[int]]:
+    """Return the columns of each table, as many as fit beside the names."""
+    name = min(widths[0], LEAST_NAME)
+    blocks: list[list[int]] = [[]]
+    used = name
+    for i in range(1, len(widths)):
+        need = len(GAP) + widths[i]
+        if blocks[-1] and used + need > width():
+            blocks.append([])
+            used = name
+        blocks[-1].append(i)
+        used += need
+    return blocks
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """Return the lines of a table with columns of given widths."""
+    whole = sum(widths) + len(GAP) * (len(widths) - 1)
+    head = bold(_row(cells[0], widths)[-1])
+    lines = [head, "-" * whole]
     for line in cells[1:]:
         lines += _row(line, widths)
-    return "\n".join([*([bold(title)] if title else []), *lines])
+    return lines
 
 
 def _row(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Return the lines of a row, several if its name is too long for one."""
     size = widths[0]
-    # Names of mappings break between words.
-    name = textwrap.wrap(line[0], size, break_on_hyphens=False) or [""]
-    numbers = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
-    return [GAP.join([name[0].ljust(size), *numbers]).rstrip(), *name[1:]]
+    # Names of mappings break between words, others not at all.
+    name = textwrap.wrap(
+        line[0], size, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    cells = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+    if len(name) > 1 and all(len(part) <= size for part in name):
+        return [GAP.join([name[0].ljust(size), *cells]).rstrip(), *name[1:]]
+    if len(name[-1]) <= size:
+        return [*name[:-1], GAP.join([name[-1].ljust(size), *cells]).rstrip()]
+    return [*name, GAP.join(["".ljust(size), *cells]).rstrip()]
 
 
 @contextlib.contextmanager

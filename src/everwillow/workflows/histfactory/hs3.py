@@ -1,11 +1,10 @@
 """Models of HS3 documents with another parameter of interest."""
 
-import dataclasses
 from typing import Any
 
-from everwillow._errors import unknown_key
 from everwillow.model import AbstractModel
 from everwillow.models.hs3.reading import load
+from everwillow.workflows.interest import with_interest
 
 
 def hs3_model(
@@ -20,10 +19,7 @@ def hs3_model(
 
     Raises:
         UnknownKeyError: If there is no such parameter.
+        ArgumentValueError: If it has several elements.
     """
     model: Any = load(content, analysis=analysis)
-    if poi is None:
-        return model
-    if poi not in model.state:
-        raise unknown_key(poi, model.state, where="poi")
-    return dataclasses.replace(model, poi=poi)
+    return model if poi is None else with_interest(model, poi)

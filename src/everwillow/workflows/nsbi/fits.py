@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from everwillow.engine.names import named_elements
 from everwillow.engine.prefit import constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
@@ -23,7 +24,8 @@ def held_at_minimum(
         model: The model.
         result: Its fit.
         fixed: What is fixed in any case, as in `everwillow.fit`.
-        keep: A parameter that is not held; by default the parameter of interest.
+        keep: A parameter, or an element, that is not held; by default the parameter
+            of interest.
 
     Returns:
         The argument `fixed` of a fit in which all constrained parameters are held at
@@ -34,10 +36,13 @@ def held_at_minimum(
     marked = np.zeros(layout.size, bool)
     for name, constraint in result.constraints.items():
         marked[constrained_elements(name, constraint, layout)] = True
+    kept_elements = None if kept is None else named_elements(kept, layout)
+    if kept_elements is not None:
+        marked[kept_elements] = False
     held = dict(fixed)
     for place, key in enumerate(layout.keys):
         here = marked[layout.elements(place)]
-        if key == kept or not here.any():
+        if not here.any():
             continue
         best = np.asarray(result.params[key], float)
         known = held.get(key, model.fixed.get(key))

@@ -1,14 +1,13 @@
 """Models of density ratios from workspaces, and from configurations."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from everwillow._errors import unknown_key
 from everwillow.models.nsbi import NsbiModel, WorkspaceBuilder, load
 from everwillow.models.nsbi.workspace import located
+from everwillow.workflows.interest import with_interest
 
 
 def model_of_workspace(
@@ -34,11 +33,7 @@ def model_of_workspace(
     """
     workspace = located(content, pathlib.Path() if folder is None else folder)
     model = load(workspace, **options)
-    if poi is None:
-        return model
-    if poi not in model.state:
-        raise unknown_key(poi, model.state, where="poi")
-    return dataclasses.replace(model, poi=poi)
+    return model if poi is None else with_interest(model, poi)
 
 
 def model_of_configuration(file: str | os.PathLike[str], **options: Any) -> NsbiModel:

@@ -1,15 +1,14 @@
 """Records and remarks on parameters, minimum, penalty and toys of a template fit."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
 from everwillow.mappings.tokens import tokenise
@@ -24,6 +23,7 @@ from everwillow.workflows.report import (
     chi_square,
     parameters_of,
     summary_of,
+    toy_record,
 )
 
 
@@ -129,31 +129,7 @@ def free_projections(
 def toys_of(model: TemplateModel, number: int, seed: int) -> Toys:
     """Draw toys at the start values, and fit them."""
     fits = fit_toys(model, ntoys=number, key=seed)
-    names, free = fits.labels, np.array(fits.free, int)
-    good = np.asarray(fits.success)
-    true = np.asarray(ravel_state(model.state)[1], float)[free]
-    hidden = np.isin(names, [str(name) for name in model.hidden])
-    values = _columns(fits.params, fits.layout, number)[:, free]
-    errors = np.full_like(values, np.nan)
-    if fits.errors is not None:
-        errors = _columns(fits.errors, fits.layout, number)[:, free]
-    return Toys(
-        names=names,
-        true_values=np.where(hidden, np.nan, true),
-        values=np.where(good[:, None], values, np.nan),
-        errors=np.where(good[:, None], errors, np.nan),
-        nll=np.asarray(fits.nll),
-        success=good,
-        seed=seed,
-    )
-
-
-def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size"]:
-    """Return the entries of a State of toys as columns, NaN for None."""
-    parts = [
-        np.full((rows, size), np.nan)
-        if value is None
-        else np.asarray(value, float).reshape(rows, size)
-        for value, size in zip(state.values(), layout.sizes, strict=True)
-    ]
-    return np.concatenate(parts, 1)
+    made = toy_record(fits, model.state, seed)
+    hidden = np.isin(made.names, [str(name) for name in model.hidden])
+    true = np.where(hidden, np.nan, made.true_values)
+    return dataclasses.replace(made, true_values=true)

@@ -16,6 +16,7 @@ from everwillow.workflows.templates.histogram_plots import (
     pages_of,
 )
 from everwillow.workflows.templates.results import TemplateResults
+from everwillow.workflows.toy_figure import toy_figure
 
 
 # Of larger matrices only the parameters with the largest correlations are drawn.
@@ -206,20 +207,8 @@ def _impact_figures(
 
 
 def _toy_figures(toys: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
-    good = toys.success
-    if not good.any():
-        return
-    away = toys.pulls[good]
-    known = np.any(np.isfinite(away), axis=0).tolist()
-    names = [name for name, one in zip(toys.names, known, strict=True) if one]
-    if names:
-        figure = plotting.pulls(
-            names=names,
-            values=np.nanmean(away[:, known], 0),
-            errors=np.nanstd(away[:, known], 0),
-            title=title,
-            note=f"Mean and width, {int(good.sum())} toys",
-        )
+    figure = toy_figure(plotting, toys, title)
+    if not isinstance(figure, str):
         yield "toys", figure
 
 

@@ -55,6 +55,13 @@ def run(
         found.figure,
         comparison_table(found),
         *remarks(_sentences(fits)),
+        answer={
+            "name": found.name,
+            "levels": found.levels,
+            "total": found.total,
+            "statistical": found.statistical,
+            "remarks": _sentences(fits),
+        },
         others=[fits[name] for name in names[1:]],
     )
     end_if_failed(

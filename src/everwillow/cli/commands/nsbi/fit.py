@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import typer
 
-from everwillow import profile
 from everwillow.cli.commands.fit import ADVICE
+from everwillow.cli.intervals import find_intervals
+from everwillow.cli.report.answers import fit_answer, interval_answer
 from everwillow.cli.report.fits import parameter_tables, status
 from everwillow.cli.report.inference import interval_table
 from everwillow.cli.report.nsbi import ratio_error_table
@@ -15,9 +16,7 @@ from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
 from everwillow.cli.session.programs import fit
 from everwillow.cli.workspace_fit import WorkspaceFit
-from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
-from everwillow.profile import MinosResult
 from everwillow.workflows.documents import RATIOS
 from everwillow.workflows.nsbi.fits import held_at_minimum
 from everwillow.workflows.nsbi.ratio_statistics import ratio_errors as ratio_errors_of
@@ -58,24 +57,31 @@ def run(
     params = parameters_of(shown, interest=[model.poi] if model.poi else [])
     parts += parameter_tables(params, everything=everything)
     found = None
+    answer = fit_answer(summary_of(result), params) | {"remarks": model.report}
     if minos and success:
-        found = _intervals(best, shown, minos)
-        parts.append(interval_table(asymmetric_errors_of(found)))
+        fixed = best.given.fixed
+        if statistical is not None:
+            fixed = held_at_minimum(model, result, fixed)
+        found = find_intervals(best, shown, minos, fixed)
+        errors = asymmetric_errors_of(found)
+        parts.append(interval_table(errors))
+        answer["minos"] = interval_answer(errors)
     record = {"fit": result, "statistical": statistical, "intervals": found}
     if ratio_errors and success:
         with best.timed("errors of ratios", "Resampling the reference sample"):
-            errors = ratio_errors_of(model, result)
-        parts.append(ratio_error_table(errors))
-        record["ratios"] = {
-            "labels": list(errors.labels),
-            "ensemble": errors.ensemble,
-            "reference": errors.reference,
+            ratios = ratio_errors_of(model, result)
+        parts.append(ratio_error_table(ratios))
+        record["ratios"] = answer["ratios"] = {
+            "labels": list(ratios.labels),
+            "ensemble": ratios.ensemble,
+            "reference": ratios.reference,
         }
     best.finish(
         record,
         (lambda plotting: plotting.pulls(result)) if success else None,
         *parts,
         *remarks(model.report),
+        answer=answer,
     )
     if not success:
         raise typer.Exit(NOT_CONVERGED)
@@ -87,17 +93,3 @@ def _statistical(best: WorkspaceFit) -> FitResult:
     with best.timed("fit without systematics", "Fitting"):
         result, _ = fit(best.given.model, held, None, kept=best.stored)
     return result.check()
-
-
-def _intervals(
-    best: WorkspaceFit, result: FitResult, patterns: Sequence[str]
-) -> MinosResult:
-    """Find asymmetric intervals, in the fit whose errors are shown."""
-    layout, model = result.layout, best.given.model
-    fixed = dict(best.given.fixed)
-    if result is not best.result:
-        fixed = held_at_minimum(model, best.result, fixed)
-    marks = [meant_elements(name, layout, where="names").marks for name in patterns]
-    names = [layout.labels[i] for i in result.free if any(one[i] for one in marks)]
-    with best.timed("intervals", "Searching the intervals"):
-        return profile.minos(model, result, names=names or patterns, fixed=fixed)

@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.cli.commands.scan import best_value, check_range, end_if_failed
+from everwillow.cli.commands.scan import (
+    best_value,
+    check_range,
+    end_if_failed,
+    scan_answer,
+)
 from everwillow.cli.report.fits import HEIGHT, profile_table
 from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
@@ -54,6 +59,13 @@ def run(
         profile_table(poi, values, heights),
         best_value(both.total),
         *remarks(given.model.report),
+        answer={
+            "total": scan_answer(both.total),
+            "statistical": None
+            if both.statistical is None
+            else scan_answer(both.statistical),
+            "remarks": given.model.report,
+        },
     )
     end_if_failed(*(np.asarray(one.success) for one in both.scans))
 
