@@ -186,7 +186,7 @@ def test_what_is_fitted_is_never_chosen_in_silence(run, folder):
         (["-m", "Projekt ch0 x"], "Did you mean 'Project'"),
         (["-m", "Project ch1 x"], "ch1"),
         (["--parameters", "Mixture signal"], "expected pairs"),
-        (["--freeze", "nothing"], "--freeze: there is no parameter 'nothing'"),
+        (["--fix", "nothing"], "--fix: there is no parameter 'nothing'"),
         (["--start", "signal"], "expected NAME=VALUE"),
         (["--start", "signal=-1"], "--start: 'signal' cannot start at -1.0"),
         (["--scan", "sloppe"], "--scan: there is no parameter 'sloppe'. Did you mean"),
@@ -255,31 +255,31 @@ def test_options_reach_the_function():
     for cls in (ModelOptions, MinimisationOptions, ResultOptions):
         names = {field.name for field in dataclasses.fields(cls)}
         assert cls(**{k: v for k, v in found.items() if k in names}) == cls()
-    assert set(found) <= set(nothing) - {"data", "ntoys", "blind", "contour_levels"}
+    assert set(found) <= set(nothing) - {"data", "ntoys", "blind", "contour_cl"}
     given = {
         "ntoys": 7,
         "starts": ["mu=1.5"],
-        "freeze": ["a*", "b=0.5"],
+        "fixed": ["a*", "b=0.5"],
         "blind": ["*"],
         "unblind": ["slope"],
         "statistics": "none",
         "strength": ["1", "2.5"],
         "l_curve": "-1:1:5",
         "groups": ["shape=slope,norm[0,1]", "shape=x"],
-        "contour_levels": [0.9],
+        "contour_cl": [0.9],
         "scans": ["a", "b,c"],
         "limits": ["mu"],
     }
     found = arguments_of({**nothing, **given})
     assert (found["data"], found["ntoys"]) == ("toys", 7)
     assert found["starts"] == {"mu": 1.5}
-    assert found["freeze"] == {"a*": None, "b": 0.5}
+    assert found["fixed"] == {"a*": None, "b": 0.5}
     assert (found["blind"], found["unblind"]) == (("*",), ("slope",))
     assert found["statistics"] is None
     assert found["strength"] == (1.0, 2.5)
     assert found["l_curve"] == (-1.0, -0.5, 0.0, 0.5, 1.0)
     assert found["groups"] == {"shape": ["slope", "norm[0,1]", "x"]}
-    assert found["contour_levels"] == (0.9,)
+    assert found["contour_cl"] == (0.9,)
     assert (found["scans"], found["limits"]) == (("a", "b,c"), ("mu",))
 
 

@@ -196,7 +196,7 @@ def test_other_results_are_propagated(run, folder, tmp_path):
     [
         (["--limit", "sloppe"], "--limit: there is no parameter 'sloppe'. Did you"),
         (["--contour", "signal"], "written A,B"),
-        (["--contour-level", "68"], "numbers between 0 and 1"),
+        (["--contour-cl", "68"], "numbers between 0 and 1"),
         (["--no-refit"], "--no-refit needs --from-result FILE"),
         (
             ["--no-refit", "--from-result", "x.hdf5", "--minos", "slope"],

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MissingFileError,
+)
 from everwillow.workflows.command_options import (
     derive_options,
     option,
@@ -63,7 +67,7 @@ def test_every_option_of_template_fits_has_a_flag_of_its_own():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scan_points", 1), ("contour_levels", (1.5,)), ("limit_level", 0.7)],
+    [("scan_points", 1), ("contour_cl", (1.5,)), ("cl", 0.3)],
 )
 def test_numbers_are_checked_where_they_are_given(name, value):
     with pytest.raises(ArgumentValueError, match=name):
@@ -76,3 +80,13 @@ def test_options_are_read_without_importing_jax():
         "sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_old_keywords_of_template_fits_warn():
+    old = {"freeze": "nothing", "limit_level": 0.1}
+    with (
+        pytest.warns(FutureWarning, match=r"'freeze' is now called 'fixed'"),
+        pytest.warns(FutureWarning, match=r"Write cl=0\.9\."),
+        pytest.raises(MissingFileError, match="none"),
+    ):
+        run("none.h5", **old)

@@ -75,7 +75,7 @@ def one_bin(n=110.0, *, data=True):
     return out.spec()
 
 
-STATISTICS_ONLY = {"statistics": None, "freeze": ["lumi"]}
+STATISTICS_ONLY = {"statistics": None, "fixed": ["lumi"]}
 
 
 def signal_of(found):
@@ -102,7 +102,7 @@ def test_one_bin_is_solved_in_closed_form():
 
 @pytest.mark.slow
 def test_where_everything_is_frozen_nothing_has_an_error():
-    found = run(one_bin(), statistics=None, freeze="*", mappings=["Project all"])
+    found = run(one_bin(), statistics=None, fixed="*", mappings=["Project all"])
     assert found.fit.success
     for histogram in (
         found.channels["all"],
@@ -135,7 +135,7 @@ def test_what_is_fitted_by_default_are_the_data(spec, results):
 
 @pytest.mark.slow
 def test_pseudodata_and_frozen_parameters(spec):
-    found = run(spec, data="strong", freeze={"slope": 0.0, "*i*t*": None, "lumi": 0.5})
+    found = run(spec, data="strong", fixed={"slope": 0.0, "*i*t*": None, "lumi": 0.5})
     table = found.parameters
     frozen = {n for n, one in zip(table.names, table.frozen, strict=True) if one}
     assert frozen == {"slope", "tilt", "lumi"}
@@ -145,11 +145,11 @@ def test_pseudodata_and_frozen_parameters(spec):
     model = small.builder().build(data="strong")
     direct = ew.fit(model, fixed={"slope": 0.0, "tilt": 0.0, "lumi": 0.5})
     assert values["signal"] == pytest.approx(float(direct.params["signal"]), abs=1e-7)
-    held = run(spec, data="strong", freeze={"slope": 0.0, "t*": None, "lumi": None})
+    held = run(spec, data="strong", fixed={"slope": 0.0, "t*": None, "lumi": None})
     values = dict(zip(held.parameters.names, held.parameters.values, strict=True))
     assert values["signal"] == pytest.approx(1.2, abs=1e-8)
     with pytest.raises(ew.EverwillowError, match="frozen"):
-        run(spec, data="strong", freeze=["slope", "t*", "lumi"], scans=["slope"])
+        run(spec, data="strong", fixed=["slope", "t*", "lumi"], scans=["slope"])
 
 
 @pytest.mark.slow
@@ -481,7 +481,7 @@ def test_degenerate_parameters_are_named():
     builder.add_norm_systematic("one", "signal", "ch0", 1.1)
     builder.add_norm_systematic("two", "signal", "ch0", 1.1)
     builder.add_data([103.0, 49.0], "ch0")
-    found = run(builder.spec(), statistics=None, freeze=["signal"])
+    found = run(builder.spec(), statistics=None, fixed=["signal"])
     assert any("one and two" in remark for remark in found.remarks)
 
 

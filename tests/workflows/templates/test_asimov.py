@@ -27,7 +27,7 @@ def spec():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"freeze": {"u": 0.5}}])
+@pytest.mark.parametrize("options", [{}, {"fixed": {"u": 0.5}}])
 def test_a_fit_of_asimov_data_ends_where_they_were_made(options):
     """Auxiliary data move along: s was 2.188, with u between 0 and 1."""
     start = {"s": 2.0, **({} if options else {"u": 1.0})}
@@ -43,7 +43,7 @@ def cross_section(params, yields):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"freeze": {"s": 1.0}}])
+@pytest.mark.parametrize("options", [{}, {"fixed": {"s": 1.0}}])
 def test_a_custom_mapping_does_not_tell_a_hidden_number(options):
     """Before the fit it is that of the start value, not of the hidden scale."""
     mapping = Custom(cross_section, name="xsec")

@@ -43,7 +43,7 @@ def wide(spec):
         scans=["signal,slope"],
         scan_points=3,
         contours=[PAIR],
-        contour_levels=[0.9],
+        contour_cl=[0.9],
         limits=["signal"],
     )
 
@@ -142,7 +142,7 @@ def test_hidden_parameters_stay_hidden(spec, wide):
         limits=True,
         minos="signal",
         contours=["signal,slope"],
-        contour_levels=[0.9],
+        contour_cl=[0.9],
     )
     assert list(found.limits) == ["slope"]
     assert any("Limits on signal were left out" in text for text in found.remarks)
@@ -192,7 +192,7 @@ def one_bin(n=110.0, **masked):
 
 @pytest.mark.slow
 def test_limits_do_not_tell_hidden_numbers():
-    found = run(one_bin(), statistics=None, freeze=["lumi"], blind=True, limits=True)
+    found = run(one_bin(), statistics=None, fixed=["lumi"], blind=True, limits=True)
     assert not found.limits
     assert any("Limits on signal were left out" in text for text in found.remarks)
 
@@ -200,7 +200,7 @@ def test_limits_do_not_tell_hidden_numbers():
 @pytest.mark.slow
 def test_frozen_parameters_move_the_fit_in_closed_form():
     found = run(
-        one_bin(), statistics=None, freeze=["lumi"], nonprofiled_impacts=True
+        one_bin(), statistics=None, fixed=["lumi"], nonprofiled_impacts=True
     ).nonprofiled_impacts
     # n = 100 mu 1.02^theta.
     assert (found.interest, found.names) == (("signal",), ("lumi",))
@@ -212,7 +212,7 @@ def test_frozen_parameters_move_the_fit_in_closed_form():
 
 @pytest.mark.slow
 def test_results_of_others_are_propagated_in_closed_form(tmp_path):
-    options = {"statistics": None, "freeze": ["lumi"]}
+    options = {"statistics": None, "fixed": ["lumi"]}
     write_results(run(one_bin(), **options), tmp_path / "first.hdf5")
     found = run(
         one_bin(total=50.0),
@@ -269,9 +269,9 @@ def test_results_of_others_are_propagated_or_start_values(spec, results):
         ({"scans": ["signal,s*"]}, "means 2 parameters"),
         ({"scans": [3]}, "expected names, or pairs"),
         ({"minos": "sign"}, "Did you mean 'signal'"),
-        ({"limits": ["signal"], "freeze": ["signal"]}, "'signal' is frozen"),
-        ({"limits": True, "limit_level": 0.95}, "a CLs such as 0.05"),
-        ({"contour_levels": [68]}, "numbers between 0 and 1"),
+        ({"limits": ["signal"], "fixed": ["signal"]}, "'signal' is frozen"),
+        ({"limits": True, "cl": 0.05}, "a confidence level such as 0.95"),
+        ({"contour_cl": [68]}, "numbers between 0 and 1"),
         ({"nonprofiled_impacts": True}, "no parameter with a constraint is frozen"),
         ({"strength": 1.0}, "nothing is regularised"),
         ({"l_curve": [0.0]}, "nothing is regularised"),
@@ -299,7 +299,7 @@ def test_results_of_others_have_to_fit(spec, results):
     with pytest.raises(ew.EverwillowError, match="other parameters are hidden there"):
         run(spec, from_result=results, refit=False, blind=True)
     with pytest.raises(ew.EverwillowError, match="lumi was fitted in the result"):
-        run(spec, from_result=results, refit=False, freeze=["lumi"])
+        run(spec, from_result=results, refit=False, fixed=["lumi"])
 
 
 def two_bins():

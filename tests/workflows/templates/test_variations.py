@@ -108,7 +108,7 @@ def test_only_what_was_asked_for_is_moved():
     with pytest.raises(ew.EverwillowError, match="Did you mean 'lumi'"):
         run(spec, variations="lumy")
     with pytest.raises(ew.EverwillowError, match=r"variations: 'lumi' is frozen"):
-        run(spec, variations="lumi", freeze=["lumi"])
+        run(spec, variations="lumi", fixed=["lumi"])
 
 
 @pytest.mark.slow

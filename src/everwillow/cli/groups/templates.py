@@ -134,7 +134,7 @@ def _run_template(name: str, source: str, arguments: dict[str, Any]) -> None:
     """Run a command for templates."""
     words: Mapping[str, CommandOption] = {}
     if name == "fit":
-        aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
+        aliases = {"frozen": "--fix", "with_starts": "--start"}
         words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
     title = pathlib.Path(source).name
     run_module(f"template.{name}", title, words, arguments)

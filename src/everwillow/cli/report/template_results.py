@@ -34,8 +34,8 @@ Part: TypeAlias = tuple[str, str]
 # The largest number of bins of a propagated histogram that is shown without --all.
 SMALL = 12
 ADVICE = (
-    "Check the inputs with `everwillow template print`; freeze parameters that the "
-    "data do not determine with --freeze NAME; allow more evaluations with --max-steps."
+    "Check the inputs with `everwillow template print`; fix parameters that the "
+    "data do not determine with --fix NAME; allow more evaluations with --max-steps."
 )
 _DATA = {
     "data": "the data",

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from everwillow._errors import ArgumentValueError, NameOnly
+from everwillow._keywords import renamed_keywords
 from everwillow._progress import stage
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
@@ -47,6 +48,11 @@ from everwillow.workflows.templates.requested import RequestedResults, requested
 from everwillow.workflows.templates.results import TemplateResults
 
 
+@renamed_keywords(
+    freeze="fixed",
+    contour_levels="contour_cl",
+    limit_level=("cl", lambda level: round(1 - level, 12)),
+)
 @takes_fields(ModelOptions, MinimisationOptions, ResultOptions)
 def run(
     spec: TemplateSpec | str | os.PathLike[str],

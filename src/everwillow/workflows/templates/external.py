@@ -191,8 +191,8 @@ def _frozen(
     clash = sorted(fitted & (known - set(free)))
     if clash:
         raise ArgumentValueError(
-            f"freeze: {', '.join(clash)} was fitted in the result of the other fit. "
-            "Freeze it in that fit."
+            f"fixed: {', '.join(clash)} was fitted in the result of the other fit. "
+            "Fix it in that fit."
         )
     constrained = {str(name) for name in model.constraints}
     added = [n for n in free if n and n not in rows and n.split("[")[0] in constrained]

@@ -48,7 +48,7 @@ class ModelOptions:
             (``systematic_type="normal"``) are relative to this expectation, so that
             other start values make another likelihood; use `from_result` to start the
             minimisation elsewhere.
-        freeze: Parameters that are held constant, by name or pattern; a mapping gives
+        fixed: Parameters that are held constant, by name or pattern; a mapping gives
             their values.
         blind: As in `TemplateModel.from_spec`. Results that reveal hidden parameters
             directly are left out: after the fit, masked channels and contributions of
@@ -88,9 +88,11 @@ class ModelOptions:
         metavar="NAME=VALUE",
         repeated=True,
     )
-    freeze: str | Sequence[str] | Mapping[str, float | None] = option(
+    fixed: str | Sequence[str] | Mapping[str, float | None] = option(
         (),
         "Hold a parameter, or all parameters that match a pattern, constant.",
+        "--fix",
+        "-f",
         panel=_DATA,
         metavar="NAME[=VALUE]",
         repeated=True,
@@ -228,11 +230,11 @@ class ResultOptions:
             ``"A,B"`` or ``("A", "B")``, are scanned on a grid.
         scan_points: Number of points of a scan, in each direction.
         contours: Pairs of parameters, ``"A,B"`` or ``("A", "B")``, with contours.
-        contour_levels: The confidence levels of the contours, for both parameters
+        contour_cl: The confidence levels of the contours, for both parameters
             together.
         limits: Names or patterns of parameters of interest with CLs upper limits,
             observed and expected (`everwillow.limits`); True for all of interest.
-        limit_level: The CLs of the limits, 0.05 for 95 % confidence.
+        cl: The confidence level of the limits.
         projections: Projections of channels, written ``CHANNEL AXIS ...``, that are
             tested against a fit with free bins. Each takes one fit.
         unconstrained: The prefit error of systematics without a constraint; None for
@@ -294,9 +296,10 @@ class ResultOptions:
     )
     minos: Names = option(
         False,
-        "Compute asymmetric errors of parameters.",
+        "Compute asymmetric errors of parameters by name or pattern, several with "
+        "commas; without names of those of interest.",
         panel=_ERRORS,
-        metavar="PATTERN",
+        metavar="[NAME,...]",
         repeated=True,
     )
     scans: Pairs = option(
@@ -322,10 +325,9 @@ class ResultOptions:
         metavar="NAME,NAME",
         repeated=True,
     )
-    contour_levels: Sequence[float] = option(
+    contour_cl: Sequence[float] = option(
         (0.6827, 0.95),
         "Confidence level of a contour; 0.6827 and 0.95 by default.",
-        "--contour-level",
         panel=_ERRORS,
         kind=float,
         metavar="CL",
@@ -339,9 +341,7 @@ class ResultOptions:
         metavar="PATTERN",
         repeated=True,
     )
-    limit_level: float = option(
-        0.05, "CLs of limits: 0.05 for 95 % confidence.", panel=_ERRORS, metavar="CLS"
-    )
+    cl: float = option(0.95, "Confidence level of limits.", panel=_ERRORS)
     projections: str | Sequence[str] = option(
         (),
         "Test a projection of a channel against a fit with free bins.",
@@ -363,17 +363,16 @@ class ResultOptions:
         Raises:
             ArgumentValueError: If one is out of its range.
         """
-        points, levels, level = self.scan_points, self.contour_levels, self.limit_level
+        points, levels, cl = self.scan_points, self.contour_cl, self.cl
         if not hasattr(points, "__index__") or points < 2:
             raise ArgumentValueError(
                 f"scan_points: expected 2 or more, got {points!r}."
             )
         if not len(levels) or not all(0 < one < 1 for one in levels):
             raise ArgumentValueError(
-                f"contour_levels: expected numbers between 0 and 1, got {levels!r}."
+                f"contour_cl: expected numbers between 0 and 1, got {levels!r}."
             )
-        if not 0 < level < 0.5:
+        if not 0.5 < cl < 1:
             raise ArgumentValueError(
-                "limit_level: expected a CLs such as 0.05, for limits at 95 % "
-                f"confidence, got {level!r}."
+                f"cl: expected a confidence level such as 0.95, got {cl!r}."
             )

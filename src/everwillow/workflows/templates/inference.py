@@ -58,7 +58,7 @@ def inferred(
         The fields of the results by name, and remarks.
     """
     options = requested.options
-    level, points = options.limit_level, options.scan_points
+    level, points = round(1 - options.cl, 12), options.scan_points
     fits = _FurtherFits(model, result, max_steps, [])
     fields = {
         "asymmetric_errors": fits.asymmetric_errors(requested.minos),
@@ -68,7 +68,7 @@ def inferred(
             ",".join(pair): fits.grid(pair, points) for pair in requested.grids
         },
         "contours": {
-            ",".join(pair): fits.contour(pair, options.contour_levels)
+            ",".join(pair): fits.contour(pair, options.contour_cl)
             for pair in requested.contours
         },
     }

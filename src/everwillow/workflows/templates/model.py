@@ -57,7 +57,7 @@ def model_of(spec: TemplateSpec, options: ModelOptions) -> tuple[TemplateModel, 
             blind=options.blind,
             unblind=options.unblind,
         )
-        return _with_starts_and_frozen(model, others, options.freeze)
+        return _with_starts_and_frozen(model, others, options.fixed)
 
     if data in spec.pseudodata:
         return with_counts(data), data
@@ -108,7 +108,7 @@ def _asimov(
 
 
 def _with_starts_and_frozen(
-    model: TemplateModel, starts: Mapping[str, float], freeze: Any
+    model: TemplateModel, starts: Mapping[str, float], fixed: Any
 ) -> TemplateModel:
     """Return the model with start values of systematics and frozen parameters."""
     for name in starts:
@@ -120,8 +120,8 @@ def _with_starts_and_frozen(
             for name, value in starts.items()
         }
         model = dataclasses.replace(model, state=update(model.state, values))
-    freeze = (freeze,) if isinstance(freeze, str) else freeze
-    settings = freeze if isinstance(freeze, Mapping) else dict.fromkeys(freeze)
+    fixed = (fixed,) if isinstance(fixed, str) else fixed
+    settings = fixed if isinstance(fixed, Mapping) else dict.fromkeys(fixed)
     if not settings:
         return model
     held: dict[Key, Any] = {}

@@ -215,11 +215,23 @@ def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
+def minos_of(texts: Sequence[str]) -> bool | tuple[str, ...]:
+    """Read names or patterns, several with commas; True without any.
+
+    Example:
+        >>> minos_of(["a,b[0,1]", "c*"]), minos_of([""])
+        (('a', 'b[0,1]', 'c*'), True)
+    """
+    names = [one.strip() for text in texts for one in COMMA.split(text)]
+    return tuple(filter(None, names)) or True
+
+
 # Functions that read the texts of options.
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "freeze": lambda texts: settings_of(tuple(texts), "--freeze"),
+    "fixed": lambda texts: settings_of(tuple(texts), "--fix"),
     "groups": groups_of,
     "l_curve": strengths_of,
+    "minos": minos_of,
     "starts": starts_of,
     "statistics": lambda text: None if text == "none" else text,
     "strength": strength_of,
