@@ -20,7 +20,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 
 
 _NATIVE = frozenset(
@@ -273,25 +273,3 @@ def _pytree_of(cls: type) -> type:
 
     jtu.register_pytree_with_keys(opened, flatten_with_keys, unflatten, flatten)
     return opened
-
-
-def map_variances(function: Callable[[Any, Any], Any], variance: Any, data: Any) -> Any:
-    """Map over variances, given as a prefix of the tree of data, and subtrees of data.
-
-    Args:
-        function: Takes a variance, or None where there is none, and a tree of data.
-        variance: The prefix.
-        data: The tree.
-
-    Raises:
-        ArgumentValueError: If it is no prefix.
-    """
-    try:
-        return jax.tree.map(function, variance, data, is_leaf=lambda v: v is None)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ShapeMismatchError):
-            raise
-        raise ArgumentValueError(
-            "data_variance: expected the structure of the main data, or a prefix of "
-            f"it, but {error}"
-        ) from error

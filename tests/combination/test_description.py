@@ -8,7 +8,12 @@ import pytest
 from everwillow._errors import ArgumentTypeError, UnknownKeyError
 from everwillow.combination import combine, describe
 from everwillow.model import Model
-from everwillow.parameters import Interval, Normal, SoftPlusTransform
+from everwillow.parameters import (
+    Interval,
+    MultivariateNormal,
+    Normal,
+    SoftPlusTransform,
+)
 from everwillow.statelib import State, merge, rename
 from tests.combination.models import measured_a, measured_b, quadratic
 
@@ -88,3 +93,40 @@ def test_joint_gaussians_and_the_other_arguments():
         describe(combine(models))["zz"]
     with pytest.raises(ArgumentTypeError, match="got dict"):
         describe({"a": Interval(0.0)})
+
+
+def test_correlations_are_below_the_table():
+    model = combine(
+        {"a": measured_a(), "b": measured_b(), "c": quadratic(["mass"])},
+        rename={"b": {"m": "mass"}},
+        shared=["mass"],
+        correlate={("a.scale", "b.scale"): -0.3},
+    )
+    description = describe(model)
+    assert description.correlations == {
+        ("a.scale", "b.scale"): pytest.approx(-0.3, rel=1e-12)
+    }
+    table, correlations = str(description).split("\n\n")
+    assert "MultivariateNormal(a.scale, b.scale)" in table
+    assert [line.split() for line in correlations.splitlines()] == [
+        ["correlated", "with", "correlation"],
+        ["a.scale", "b.scale", "-0.3"],
+    ]
+    assert describe(joint()).correlations == {}
+
+
+def test_of_many_correlations_the_largest_are_shown():
+    names = [f"x{i}" for i in range(6)]
+    distance = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    covariance = 4 * 0.5**distance
+    model = Model(
+        lambda p, o: p["x0"],
+        dict.fromkeys(names, 0.0),
+        0.0,
+        constraints={"joint": MultivariateNormal(names, np.zeros(6), covariance)},
+    )
+    description = describe(model)
+    assert len(description.correlations) == 15
+    lines = str(description).splitlines()
+    assert lines[-1] == "... and 3 smaller ones"
+    assert lines[-13].split() == ["x0", "x1", "+0.5"]

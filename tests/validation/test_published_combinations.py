@@ -23,6 +23,7 @@ import pytest
 
 import everwillow as ew
 import everwillow.statelib as sl
+from everwillow import impacts
 
 
 pytestmark = pytest.mark.validation
@@ -234,3 +235,29 @@ def test_combination_of_combinations_is_the_combination(example):
     for piece, name in zip(pieces, names, strict=True):
         own = piece.to_pytree()
         assert own[example.MASS_NAMES[name.split()[0]]] == result.params["mass"]
+
+
+@pytest.mark.slow
+@WAYS
+@pytest.mark.parametrize("name", ["lhc", "world"])
+def test_weights_and_breakdown_of_the_combination(example, name, correlate):
+    table = example.read(name)
+    model = example.combination(table, correlate=correlate)
+    result = ew.fit(model)
+    _, error, statistical, _, _, weights = CLOSED_FORM[name]
+    found = impacts.weights(model, result, poi="mass")
+    assert list(found.names) == table["measurements"]
+    np.testing.assert_allclose(found.measurements, weights, rtol=1e-9)
+    assert found.total == pytest.approx(1.0, rel=1e-12)
+
+    sources = {source["name"]: f"{source['name']}: *" for source in table["sources"]}
+    parts = impacts.breakdown(model, result, poi="mass", groups=sources)
+    assert parts.total == pytest.approx(error, rel=1e-9)
+    assert parts.statistical == pytest.approx(statistical, rel=1e-9)
+    for source in table["sources"]:
+        alone = {**table, "sources": [source], "statistical": [0.0] * len(weights)}
+        variance = np.array(weights) @ covariance(alone) @ np.array(weights)
+        part = parts.by_source[source["name"]]
+        assert part == pytest.approx(math.sqrt(variance), rel=1e-9)
+    published = table["published"]
+    assert f"statistical & ${published['stat']:.2f}$" in parts.latex()

@@ -164,6 +164,29 @@ class CombinedModel(AbstractModel):
             for name, part in zip(self.names, self.parts, strict=True)
         }
 
+    def params_of(self, params: Any) -> dict[str, Any]:
+        """Return the pytree of parameters of each model, by name.
+
+        Args:
+            params: The tuple of all pytrees, ``state.to_pytree()``.
+        """
+        return dict(zip(self.names, slices(params, self.counts), strict=True))
+
+    def keys_of(self, key: Key) -> dict[str, Key]:
+        """Return the key of a parameter in the State of each model that has it.
+
+        Raises:
+            UnknownKeyError: If the combination has no such parameter.
+        """
+        origins, start, keys = self.state.origins(key), 0, {}
+        for name, part, count in zip(self.names, self.parts, self.counts, strict=True):
+            own = {(piece - start, original) for piece, original in origins}
+            for candidate in part.state:
+                if own.intersection(part.state.origins(candidate)):
+                    keys[name] = candidate
+            start += 1 if count is None else count
+        return keys
+
     def main_nll(self, params: Any, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
         terms = [
@@ -175,10 +198,8 @@ class CombinedModel(AbstractModel):
     def expected(self, params: Any) -> dict[str, Any]:
         """Return the Asimov main data of each model, by name."""
         return {
-            name: part.expected(tree)
-            for name, part, tree in zip(
-                self.names, self.parts, slices(params, self.counts), strict=True
-            )
+            name: self.models[name].expected(tree)
+            for name, tree in self.params_of(params).items()
         }
 
     def sample(self, params: Any, key: Array) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """A description of every parameter of a model or a combination."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from everwillow._errors import ArgumentTypeError, unknown_key
 from everwillow._tree import format_leaf, format_table
@@ -10,12 +13,14 @@ from everwillow.combination._text import bound_text, constraint_text, key_text
 from everwillow.combination.combined import CombinedModel
 from everwillow.model import AbstractModel, Bound
 from everwillow.model.constraint_terms import constrained_keys
-from everwillow.parameters import AbstractConstraint
+from everwillow.parameters import AbstractConstraint, MultivariateNormal
+from everwillow.parameters.base import is_concrete
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts
 
 
 _SHOWN_USERS = 4
+_SHOWN_CORRELATIONS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,16 @@ class ParameterDescription:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The parameters of a model or a combination; prints as a table.
+    """The parameters of a model or a combination; prints as tables.
 
     Attributes:
         parameters: One `ParameterDescription` each, in State order.
+        correlations: The correlation of each pair of parameters that a joint Gaussian
+            constrains, without zeros; traced ones are left out.
     """
 
     parameters: tuple[ParameterDescription, ...]
+    correlations: dict[tuple[Key, Key], float] = field(default_factory=dict)
 
     def __getitem__(self, key: Key) -> ParameterDescription:
         """Return the description of the parameter `key`."""
@@ -71,9 +79,21 @@ class Description:
         ]
         header = ("parameter", "start", "bounds", "constraint", "used by")
         used = [i for i in range(5) if i == 0 or any(row[i] for row in rows)]
-        return format_table([[row[i] for i in used] for row in [header, *rows]])
+        table = format_table([[row[i] for i in used] for row in [header, *rows]])
+        return "\n\n".join([table, *self._correlation_table()])
 
     __repr__ = __str__
+
+    def _correlation_table(self) -> list[str]:
+        """Return a table of the largest correlations; an empty list without any."""
+        if not self.correlations:
+            return []
+        pairs = sorted(self.correlations.items(), key=lambda item: -abs(item[1]))
+        shown = pairs[:_SHOWN_CORRELATIONS]
+        rows = [(key_text(a), key_text(b), f"{rho:+.3g}") for (a, b), rho in shown]
+        table = format_table([("correlated", "with", "correlation"), *rows])
+        hidden = len(pairs) - len(shown)
+        return [table + (f"\n... and {hidden} smaller ones" if hidden else "")]
 
 
 def describe(combined: AbstractModel | State) -> Description:
@@ -83,8 +103,10 @@ def describe(combined: AbstractModel | State) -> Description:
         combined: A combination, any other Model, or a State, such as that of `prepare`.
 
     Returns:
-        A `Description`; ``print`` it for a table. The likelihoods of a merged State are
-        called by their position, ``"model0"`` and so on; a Model alone is ``"model"``.
+        A `Description`; ``print`` it for a table, and one of the correlations of joint
+        constraints, such as those that `combine` makes of ``correlate=``. The
+        likelihoods of a merged State are called by their position, ``"model0"`` and so
+        on; a Model alone is ``"model"``.
 
     Raises:
         ArgumentTypeError: If it is neither a Model nor a State.
@@ -99,41 +121,56 @@ def describe(combined: AbstractModel | State) -> Description:
         scale      1      model0
     """
     if isinstance(combined, State):
-        return _described(combined, _piece_names(combined, ""), {}, {}, {})
+        return Description(_described(combined, _piece_names(combined, ""), {}, {}, {}))
     if not isinstance(combined, AbstractModel):
         raise ArgumentTypeError(
             "describe: expected a Model, a combination or a State, got "
             f"{type(combined).__name__}."
         )
-    return _described(
-        combined.state,
-        _model_names(combined, ""),
-        combined.bounds,
-        {
-            key: constraint
-            for name, constraint in combined.constraints.items()
-            for key in constrained_keys(name, constraint)
-        },
-        combined.fixed,
+    constraints = {
+        key: constraint
+        for name, constraint in combined.constraints.items()
+        for key in constrained_keys(name, constraint)
+    }
+    users = _model_names(combined, "")
+    return Description(
+        _described(combined.state, users, combined.bounds, constraints, combined.fixed),
+        _correlations(combined.constraints.values()),
     )
 
 
 def _described(
     state: State, users: list[str], bounds: Any, constraints: Any, fixed: Any
-) -> Description:
-    return Description(
-        tuple(
-            ParameterDescription(
-                key=key,
-                used_by={users[i]: original for i, original in state.origins(key)},
-                start=value,
-                bounds=bounds.get(key),
-                constraint=constraints.get(key),
-                fixed=fixed.get(key),
-            )
-            for key, value in state.items()
+) -> tuple[ParameterDescription, ...]:
+    return tuple(
+        ParameterDescription(
+            key=key,
+            used_by={users[i]: original for i, original in state.origins(key)},
+            start=value,
+            bounds=bounds.get(key),
+            constraint=constraints.get(key),
+            fixed=fixed.get(key),
         )
+        for key, value in state.items()
     )
+
+
+def _correlations(
+    constraints: Iterable[AbstractConstraint],
+) -> dict[tuple[Key, Key], float]:
+    """Return the correlations of all joint Gaussians, without zeros."""
+    found: dict[tuple[Key, Key], float] = {}
+    for joint in constraints:
+        if not isinstance(joint, MultivariateNormal):
+            continue
+        if not is_concrete(joint.covariance):
+            continue
+        matrix = np.asarray(joint.covariance, float)
+        width = np.sqrt(np.diagonal(matrix))
+        matrix = matrix / np.outer(width, width)
+        for i, j in zip(*np.nonzero(np.triu(matrix, 1)), strict=True):
+            found[joint.keys[i], joint.keys[j]] = float(matrix[i, j])
+    return found
 
 
 def _model_names(model: AbstractModel, path: str) -> list[str]:

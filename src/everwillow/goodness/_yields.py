@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from everwillow._data_variance import Counts, like_data, map_variances
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
-from everwillow._native import map_variances
 from everwillow._tree import broadcasts_to
 from everwillow.engine.core import Task
+from everwillow.engine.layout import as_arrays
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
@@ -63,6 +65,11 @@ def variance_of(model: AbstractModel, params: Any, data_variance: Any) -> Any:
     return "poisson" if diagnostics is None else diagnostics.residual_variance(params)
 
 
+def variance_arrays(data_variance: Any, observation: Any) -> Any:
+    """Return the argument `data_variance` as arrays in the structure of the data."""
+    return as_arrays(like_data(data_variance, observation["main"]), "data_variance")
+
+
 class Compared(NamedTuple):
     """One leaf of the data with its expectation, ravelled.
 
@@ -70,11 +77,13 @@ class Compared(NamedTuple):
         data: The data, shape ``(n,)``.
         expected: The expectation, shape ``(n,)``.
         variance: The variances, shape ``(n,)``, or the covariance, shape ``(n, n)``.
+        counts: Which data are counts with Poisson variances, shape ``(n,)``.
     """
 
     data: Array
     expected: Array
     variance: Array
+    counts: np.ndarray
 
 
 def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
@@ -102,7 +111,7 @@ class _Pair:
 def compared(main: Any, expected: Any, data_variance: Any) -> list[Compared | None]:
     """Return the leaves of the data with their variances, None if they have none."""
     if isinstance(data_variance, str):
-        data_variance = expected
+        data_variance = Counts()
     pairs = jax.tree.map(_Pair, main, expected)
     out: list[Compared | None] = []
 
@@ -121,16 +130,18 @@ def _compare(pair: _Pair, variance: Any) -> Compared:
             f"expected: the model expects an array of shape {mean.shape}, and the data "
             f"have {data.shape}. {NO_BINS}"
         )
-    spread = jnp.asarray(variance, float)
+    counted = isinstance(variance, Counts)
+    counts = np.full(mean.size, counted)
+    spread = mean if counted else jnp.asarray(variance, float)
     if mean.ndim == 1 and spread.shape == (*mean.shape, *mean.shape):
-        return Compared(data, mean, spread)
+        return Compared(data, mean, spread, counts)
     if not broadcasts_to(spread.shape, mean.shape):
         raise ShapeMismatchError(
             f"data_variance: shape {spread.shape} does not fit data of shape "
             f"{mean.shape}."
         )
     spread = jnp.broadcast_to(spread, mean.shape)
-    return Compared(jnp.ravel(data), jnp.ravel(mean), jnp.ravel(spread))
+    return Compared(jnp.ravel(data), jnp.ravel(mean), jnp.ravel(spread), counts)
 
 
 def joined(leaves: Sequence[Compared | None]) -> Compared:
@@ -142,13 +153,15 @@ def joined(leaves: Sequence[Compared | None]) -> Compared:
         )
     data = jnp.concatenate([part.data for part in parts])
     expected = jnp.concatenate([part.expected for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
     if all(part.variance.ndim == 1 for part in parts):
-        return Compared(data, expected, jnp.concatenate([p.variance for p in parts]))
+        variance = jnp.concatenate([part.variance for part in parts])
+        return Compared(data, expected, variance, counts)
     blocks = [
         part.variance if part.variance.ndim == 2 else jnp.diag(part.variance)
         for part in parts
     ]
-    return Compared(data, expected, jax.scipy.linalg.block_diag(*blocks))
+    return Compared(data, expected, jax.scipy.linalg.block_diag(*blocks), counts)
 
 
 def yields(

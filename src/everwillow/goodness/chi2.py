@@ -10,10 +10,9 @@ from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.goodness._yields import check, yields
+from everwillow.goodness._yields import check, variance_arrays, yields
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.model import AbstractModel
 from everwillow.uncertainty import covariance_matrix
@@ -191,7 +190,7 @@ def yield_chi2(
     covariance = covariance_for(model, result, observation, fitted=relation == "fitted")
     _, observation, point = likelihood_at(model, result, observation, None)
     sign = -1.0 if relation == "fitted" else 1.0
-    data_variance = as_arrays(data_variance, "data_variance")
+    data_variance = variance_arrays(data_variance, observation)
     args = (model, point, observation, data_variance, covariance, np.asarray(sign))
     statistic, rank = evaluate_at(_yield_chi2, *args)[0]
     return with_pvalue(statistic, rank if ndof is None else ndof)

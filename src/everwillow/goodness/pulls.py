@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness._yields import (
     check,
     compared,
     expected_like,
+    variance_arrays,
     variance_of,
     yields,
 )
@@ -87,7 +87,7 @@ def data_pulls(
     check(model, result, data_variance)
     covariance = covariance_for(model, result, observation, fitted=True)
     _, observation, point = likelihood_at(model, result, observation, None)
-    data_variance = as_arrays(data_variance, "data_variance")
+    data_variance = variance_arrays(data_variance, observation)
     args = (model, point, observation, data_variance, covariance)
     return DataPulls(**evaluate_at(_pulls, *args)[0])
 
@@ -109,10 +109,14 @@ def _pulls(
     own = jnp.where(free, away / jnp.sqrt(jnp.where(free, left, 1)), jnp.nan)
     pulls = away / jnp.sqrt(variance)
     deviances = pulls
-    if isinstance(data_variance, str):
-        size = jnp.maximum(poisson_deviance(both.data, both.expected), 0)
+    if both.counts.any():
+        # Of other data, which may be negative, the deviance is not computed.
+        data = jnp.where(both.counts, both.data, 1)
+        mean = jnp.where(both.counts, both.expected, 1)
+        size = jnp.maximum(poisson_deviance(data, mean), 0)
         safe = jnp.where(size > 0, size, 1)
-        deviances = jnp.sign(away) * jnp.where(size > 0, jnp.sqrt(safe), 0)
+        signed = jnp.sign(away) * jnp.where(size > 0, jnp.sqrt(safe), 0)
+        deviances = jnp.where(both.counts, signed, pulls)
     expected = expected_like(task.objective, params, main)
     leaves = compared(main, expected, data_variance)
     like = lambda flat: _in_structure(flat, leaves, expected)

@@ -22,6 +22,7 @@ from everwillow.goodness._yields import (
     check,
     compared,
     expected_like,
+    variance_arrays,
     variance_of,
 )
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
@@ -99,8 +100,10 @@ def saturated_test(
         observation: The data; None for the data of the Model.
         data_variance: ``"model"`` for the variances that the Model defines, or Poisson
             variances without these; ``"poisson"`` for counts; or the variances of
-            Gaussian data, a pytree like the main data or a prefix of it, with a matrix
-            for a vector of correlated data, and None for data that do not fluctuate.
+            Gaussian data, like the main data (for a combination by the name of the
+            model) or one for several of them, with a matrix for a vector of correlated
+            data, ``"poisson"`` for a part that are counts, and None for data that do
+            not fluctuate.
         saturated: -ln L of the main data in the saturated model, in the normalisation
             of ``main_nll``: a number, or a function of the main data. By default the
             Model's method ``saturated_nll(main)`` if it has one, else computed from
@@ -133,7 +136,7 @@ def saturated_test(
     if callable(saturated):
         with up_to_date(saturated):
             saturated = saturated(observation["main"])
-    data_variance = as_arrays(data_variance, "data_variance")
+    data_variance = variance_arrays(data_variance, observation)
     saturated = as_arrays(saturated, "saturated")
     live = _live_constraints(nll_fn, result)
     statistic, agrees, count = evaluate_at(
@@ -188,9 +191,8 @@ def _statistic(
     data_variance = variance_of(model, params, data_variance)
     leaves = compared(main, expected_like(model, params, main), data_variance)
     diagnostics = getattr(model, "diagnostics", None)
-    counts = isinstance(data_variance, str)
     here = [leaf for leaf in leaves if leaf is not None]
-    count: Any = sum((_measured(leaf, counts=counts) for leaf in here), jnp.asarray(0))
+    count: Any = sum(map(_measured, here), jnp.asarray(0))
     # The sums of multinomials do not fluctuate.
     count = count - getattr(model, "given_totals", 0)
     if diagnostics is not None:
@@ -206,7 +208,7 @@ def _statistic(
         params = task.params(numbers, x)
         expected = expected_like(model, params, main)
         parts = compared(main, expected, data_variance)
-        return sum(_deviance(p, counts=counts) for p in parts if p is not None)
+        return sum(_deviance(p) for p in parts if p is not None)
 
     def own(x):
         return 2 * model.main_nll(task.params(numbers, x), main)
@@ -297,8 +299,8 @@ def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key,
     return {name: preferred(aux)}
 
 
-def _deviance(part: Compared, *, counts: bool) -> Array:
-    if counts:
+def _deviance(part: Compared) -> Array:
+    if part.counts.all():
         return jnp.sum(poisson_deviance(part.data, part.expected))
     away = part.data - part.expected
     variance = part.variance
@@ -312,9 +314,9 @@ def _deviance(part: Compared, *, counts: bool) -> Array:
     return impossible + jnp.sum(away**2 / jnp.where(moving, variance, 1))
 
 
-def _measured(part: Compared, *, counts: bool) -> Array:
+def _measured(part: Compared) -> Array:
     """Return the number of data, without empty bins whose expectation is zero."""
-    spread = part.expected if counts else part.variance
+    spread = part.variance
     spread = spread if spread.ndim == 1 else jnp.diagonal(spread)
     return jnp.sum((spread != 0) | (part.data != part.expected))
 

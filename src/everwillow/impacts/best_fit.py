@@ -151,6 +151,20 @@ def held_is_known() -> Iterator[None]:
         yield
 
 
+def chosen_poi(model: Any, poi: Any) -> Any:
+    """Return the parameter of interest: the given one, or that of the Model.
+
+    Raises:
+        ArgumentValueError: If neither names one.
+    """
+    poi = getattr(model, "poi", None) if poi is None else poi
+    if poi is None:
+        raise ArgumentValueError(
+            "poi: this Model names no parameter of interest. Give one, poi=..."
+        )
+    return poi
+
+
 def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     """Return the positions of named parameters among the free ones.
 

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from everwillow._data_variance import map_variances
 from everwillow._errors import ShapeMismatchError
-from everwillow._native import map_variances
 from everwillow._numerics import namespace
 from everwillow._tree import broadcasts_to
 from everwillow.engine.covariance import covariance_of

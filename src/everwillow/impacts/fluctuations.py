@@ -10,6 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from everwillow._data_variance import (
+    contains_counts,
+    like_data,
+    with_expectations,
+)
 from everwillow._errors import ArgumentValueError
 from everwillow._numerics import is_traced
 from everwillow._tree import format_table
@@ -27,6 +32,7 @@ from everwillow.impacts._auxiliary_fluctuations import (
     fluctuations,
     shifts_of,
 )
+from everwillow.impacts._data_derivatives import derivatives_by_data
 from everwillow.impacts.best_fit import (
     Fitted,
     computed,
@@ -48,9 +54,6 @@ from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
 from everwillow.uncertainty.fisher_information import likelihood_at
 
-
-# Number of POIs whose responses to all data are computed at a time.
-AT_ONCE = 16
 
 # If the ratio of the sum in quadrature to the error is larger than this, or smaller
 # than its inverse, the variances of the data are not those of the likelihood.
@@ -155,10 +158,11 @@ def global_impacts(
             data. ``"model"`` means the variances that the Model defines
             (`measurement_variance`), or ``"poisson"`` without these; ``"poisson"``
             means the expectation at the best fit, which is right for counts only.
-            Otherwise a pytree like the main data, or a prefix of it: variances that
-            broadcast to the data, a matrix for a vector of correlated data, None for
-            data that do not fluctuate. The main data of a plain function are its whole
-            observation.
+            Otherwise variances like the main data, for a combination by the name of the
+            model: arrays or lists that broadcast to the data, a matrix for a vector of
+            correlated data, ``"poisson"`` for a part that are counts, None for data
+            that do not fluctuate; or one of these for several data. The main data of a
+            plain function are its whole observation.
         constraints: As in `rank`.
         covariance: As in `rank`.
         refit: Whether to shift each auxiliary observation and fit again, too; for
@@ -259,45 +263,26 @@ def _data_shifts(
     nll_fn: Any, fit: Fitted, observation: Any, rows: Any, data_variance: Any
 ) -> Any:
     objective, observation, point = likelihood_at(nll_fn, fit.result, observation, None)
-    data_variance = as_arrays(data_variance, "data_variance")
+    main = observation["main"] if isinstance(nll_fn, AbstractModel) else observation
+    data_variance = as_arrays(like_data(data_variance, main), "data_variance")
     args = (objective, point, observation, rows, data_variance)
     return evaluate_at(_respond, *args)[0]
 
 
 def _respond(task: Task, numbers: Numbers, rows: Array, data_variance: Any) -> Any:
     """Return the shifts for the main data."""
-    model, observation = task.objective, numbers.observation
-    is_model = isinstance(model, AbstractModel)
-    main = jax.tree.map(_as_float, observation["main"] if is_model else observation)
-    numeric, rest = eqx.partition(main, eqx.is_inexact_array)
-    x = task.start(numbers)
-
-    def slope(numeric, row):
-        data = eqx.combine(numeric, rest)
-        whole = {**observation, "main": data} if is_model else data
-        params = lambda v: task.params(numbers, v)
-        nll = lambda v: jnp.asarray(model(params(v), whole))
-        return -jax.jvp(nll, (x,), (row,))[1]
-
+    model = task.objective
+    params = task.params(numbers, task.start(numbers))
     if isinstance(data_variance, str):
-        params, method = task.params(numbers, x), _variance_method(model, data_variance)
+        method = _variance_method(model, data_variance)
         data_variance = (
             model.expected(params)
             if method is None
-            else method(params, observation)["main"]
+            else method(params, numbers.observation)["main"]
         )
-    rows = rows[:, numbers.index]
-    moved = jax.lax.map(
-        lambda row: jax.grad(slope)(numeric, row), rows, batch_size=AT_ONCE
-    )
-    return times_deviation(moved, data_variance)
-
-
-def _as_float(leaf: Any) -> Any:
-    kind = jnp.result_type(leaf)
-    if jnp.issubdtype(kind, jnp.integer):
-        return jnp.asarray(leaf, float)
-    return jnp.asarray(leaf)
+    elif contains_counts(data_variance):
+        data_variance = with_expectations(data_variance, model.expected(params))
+    return times_deviation(derivatives_by_data(task, numbers, rows), data_variance)
 
 
 def _variance_method(model: Any, data_variance: str) -> Callable[..., Any] | None:
