@@ -163,6 +163,10 @@ class DerivativeError(EverwillowError, TypeError):
     """A likelihood does not have derivatives that are needed."""
 
 
+class TracingError(EverwillowError, TypeError):
+    """A function of the user needs numbers where JAX traces it, and there are none."""
+
+
 class ConflictError(EverwillowError, ValueError):
     """Two models have different properties of the same parameter."""
 

@@ -44,7 +44,9 @@ def listed_names(present: Mapping[str, Any]) -> Callable[[], list[str]]:
         return sorted(
             name
             for name, value in present.items()
-            if name[0] != "_" and not isinstance(value, types.ModuleType)
+            if name[0] != "_"
+            and not isinstance(value, types.ModuleType)
+            and value is not listed_names
         )
 
     return names

@@ -44,6 +44,7 @@ def test_packages_list_public_names_that_exist(name):
     # Importing a module makes it an attribute of its package.
     listed = dir(package)
     assert listed
+    assert "listed_names" not in listed
     assert not [one for one in listed if one.startswith("_")]
     for one in listed:
         value = getattr(package, one)

@@ -203,8 +203,8 @@ def test_inputs_are_left_alone():
 
 
 def test_wrong_arguments_say_what_is_wrong():
-    with pytest.raises(ArgumentTypeError, match="expected a State or a FitResult"):
-        uncertainties(line, {"a": 1.0}, LINE)
+    with pytest.raises(ArgumentTypeError, match="expected a State, a dict"):
+        uncertainties(line, 1.0, LINE)
     with pytest.raises(UnknownKeyError, match="Did you mean 'a'"):
         uncertainties(line, LINE_STATE, LINE, fixed={"aa": 1.0})
     with pytest.raises(ArgumentTypeError, match="fixed: expected"):

@@ -11,6 +11,7 @@ from everwillow.combination._pieces import by_name, piece_count, side_by_side, s
 from everwillow.model.entries import as_node, checked_scalar
 from everwillow.objective import Evaluation, curvature_hook, evaluate
 from everwillow.statelib import State, merge
+from everwillow.statelib.state import as_state
 
 
 @final
@@ -159,13 +160,10 @@ def prepare(
         )
     if not nlls:
         raise ArgumentValueError("prepare: give at least one likelihood and its State.")
-    for position, state in enumerate(states):
-        if not isinstance(state, State):
-            raise ArgumentTypeError(
-                f"prepare: states[{position if names is None else names[position]!r}] "
-                f"must be a State, got {type(state).__name__}. Make one with "
-                "State.from_pytree(pytree)."
-            )
+    states = [
+        as_state(state, where=f"states[{i if names is None else names[i]!r}]")
+        for i, state in enumerate(states)
+    ]
     labels = range(len(nlls)) if names is None else names
     prepared = Prepared(
         nlls=tuple(

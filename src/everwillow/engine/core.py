@@ -142,7 +142,16 @@ def _in_state_order(evaluation: Evaluation, layout: Layout, dtype: Any) -> Evalu
 
 def checked_scalar(value: Any) -> Array:
     """Check that an objective returned one real number, and return it as an array."""
+    if value is None:
+        raise ShapeMismatchError(
+            "nll_fn: it returned None. End the function with `return` and -ln L."
+        )
     shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape == () and not jnp.issubdtype(dtype, jnp.inexact):
+        raise ShapeMismatchError(
+            f"nll_fn: expected one floating-point number, got dtype {dtype}. Return "
+            "-ln L as a float that depends on the parameters."
+        )
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
         raise ShapeMismatchError(
             f"nll_fn: expected one floating-point number, got shape {shape} and dtype "

@@ -20,7 +20,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import Layout, as_arrays, ravel_state
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
-from everwillow.statelib import State
+from everwillow.statelib.state import as_state
 
 
 @jax.tree_util.register_dataclass
@@ -68,7 +68,7 @@ def build(
     """Check the arguments of a fit and turn them into numbers.
 
     Args:
-        params: State of start values.
+        params: Start values: a State, or a dict or another pytree of them.
         observation: Any pytree.
         fixed: Mapping of key to value or ``...``, or None.
         bounds: Mapping of key to `Interval` or transform, or None.
@@ -77,7 +77,7 @@ def build(
         whole: Whether the objective has its own curvature; the core then works with all
             parameters, and the mask holds those that are fixed.
     """
-    layout, vector, others = ravel_state(check_state(params))
+    layout, vector, others = ravel_state(as_state(params))
     vector, others, free = apply_fixed(layout, vector, others, fixed)
     _check_finite(layout, vector)
     traced = is_traced(vector, bounds)
@@ -102,16 +102,6 @@ def build(
         observation=as_arrays(observation, "observation"),
     )
     return layout, numbers
-
-
-def check_state(params: Any) -> State:
-    """Return a State unchanged, and refuse other types."""
-    if isinstance(params, State):
-        return params
-    raise ArgumentTypeError(
-        f"params: expected a State, got {type(params).__name__}. Make one of any "
-        "pytree with State.from_pytree(pytree)."
-    )
 
 
 def _check_finite(layout: Layout, vector: Any) -> None:

@@ -24,7 +24,7 @@ from everwillow._captures import (
 )
 from everwillow._mesh_axes import on_one_device
 from everwillow._numerics import is_traced
-from everwillow.engine import _compile_notice, _compile_stage
+from everwillow.engine import _compile_notice, _compile_stage, _user_code
 from everwillow.engine.adjoint import minimise, minimise_plain
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import Outcome
@@ -178,17 +178,29 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
 def _called(
     function: Callable[..., Any], static: Static, arrays: list[Any], *, hasty: bool
 ) -> Any:
+    try:
+        return join(*_ran(function, static, arrays, hasty=hasty))
+    except Exception as error:
+        told = _user_code.told(error, join(arrays, static))
+        if told is error:
+            raise
+        raise told from None
+
+
+def _ran(
+    function: Callable[..., Any], static: Static, arrays: list[Any], *, hasty: bool
+) -> Any:
     if any(isinstance(array, Tracer) for array in arrays):
-        return join(*_compiled(function, options=False)(static, arrays))
+        return _compiled(function, options=False)(static, arrays)
     try:
         with _compile_stage.calling():
-            return join(*_compiled(function, options=True, hasty=hasty)(static, arrays))
+            return _compiled(function, options=True, hasty=hasty)(static, arrays)
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
         # cannot be detected where none of our arguments is traced.
         if "compiler_options" not in str(error):
             raise
-        return join(*_compiled(function, options=False)(static, arrays))
+        return _compiled(function, options=False)(static, arrays)
 
 
 def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:

@@ -25,6 +25,7 @@ from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import prepare_task, resolve, solve_task, warn_before_fit
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +269,7 @@ class Problem:
 
 def pose(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -300,7 +301,7 @@ def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.nd
 @takes_options(FitOptions)
 def conditional_fit(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     held: Mapping[Key, Any],

@@ -36,6 +36,7 @@ from everwillow.objective import curvature_hook, flat_hook
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 Minimise: TypeAlias = Callable[[Task, Numbers], tuple[Outcome, optx.Solution]]
@@ -79,7 +80,7 @@ class FitArguments:
 
 def fit(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -99,8 +100,9 @@ def fit(
         nll_fn: ``nll_fn(params, observation)`` returning -ln L (not -2 ln L), a
             scalar, for the original pytree of parameters; or a Model, whose
             parameters, data, bounds and fixed values are then the defaults.
-        params: State of start values, or the result of a fit, to start from its end.
-            Python numbers become float arrays.
+        params: Start values: a State, or a dict or another pytree of parameters, of
+            which a State is made; or the result of a fit, to start from its end. Python
+            numbers become float arrays.
         observation: The second argument of `nll_fn`, any pytree of numbers and arrays;
             if None, the data of a Model. A table (``DataFrame``, structured array) is
             passed on as a dict of its columns, a series as an array, a dataclass as a
@@ -132,7 +134,7 @@ def fit(
         >>> import everwillow as ew
         >>> def nll(params, data):
         ...     return 0.5 * ((params["mu"] - data) / 2.0) ** 2
-        >>> result = ew.fit(nll, ew.State.from_pytree({"mu": 0.0}), 3.0)
+        >>> result = ew.fit(nll, {"mu": 0.0}, 3.0)
         >>> print(f"{result.params['mu']:.3f} +- {result.covariance[0, 0] ** 0.5:.3f}")
         3.000 +- 2.000
     """

@@ -32,6 +32,7 @@ from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import assemble, fit, prepare_task, resolve, warn_before_fit
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 class Progress(eqx.Module):
@@ -52,7 +53,7 @@ class Progress(eqx.Module):
 
 def ifit(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,

@@ -45,6 +45,7 @@ from everwillow.hypotest.results import (
 from everwillow.hypotest.test_statistics import QMu, QTilde
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 # Larger levels are most likely confidence levels: 0.95 instead of 0.05.
@@ -108,7 +109,7 @@ class LimitsResult(eqx.Module):
 def limits(
     nll_fn: Any,
     poi: Key | None = None,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     level: Any = 0.05,

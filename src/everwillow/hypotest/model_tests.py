@@ -18,6 +18,7 @@ from everwillow.hypotest.model_limits import start_state
 from everwillow.hypotest.results import BandValues, observed_and_expected
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 class ClsResult(eqx.Module):
@@ -56,7 +57,7 @@ def cls(
     nll_fn: Any,
     poi: Key,
     value: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     nuisances: str = "a posteriori",
@@ -157,7 +158,7 @@ class DiscoveryResult(eqx.Module):
 def discovery(
     nll_fn: Any,
     poi: Key | None = None,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     mu_asimov: Any = 1.0,

@@ -20,6 +20,7 @@ from everwillow.fitting.continuation import Foothold, foothold
 from everwillow.fitting.options import FitOptions
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 class BestFit(NamedTuple):
@@ -141,7 +142,7 @@ class ProfileProblem(NamedTuple):
 
 def pose_profile(
     nll_fn: Any,
-    params: State | FitResult | None,
+    params: Parameters | FitResult | None,
     observation: Any,
     *,
     held: Iterable[str],

@@ -20,6 +20,7 @@ from everwillow.profile._best_fit import confidence, pose_profile
 from everwillow.profile._contour_tracing import LONGEST, trace
 from everwillow.profile.scans import pair
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 FEWEST_POINTS = 8
@@ -65,7 +66,7 @@ class ContourResult(eqx.Module):
 @takes_options(FitOptions)
 def contour(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     names: tuple[Key, Key],

@@ -28,6 +28,7 @@ from everwillow.profile._best_fit import (
 from everwillow.profile._crossing_search import CROSSING, crossings
 from everwillow.profile._lower_minima import slack
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 ENDS = (
@@ -107,7 +108,7 @@ def words_of(status: Any) -> list[str]:
 @takes_options(FitOptions)
 def minos(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     names: Iterable[Key] | None = None,

@@ -32,6 +32,7 @@ from everwillow.profile._lower_minima import (
     slack,
 )
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 class ScanResult(eqx.Module):
@@ -137,7 +138,7 @@ def _twice_rise(result: Any) -> Any:
 @takes_options(FitOptions)
 def scan(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     name: Key,
@@ -216,7 +217,7 @@ def scan(
 @takes_options(FitOptions)
 def scan_2d(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     names: tuple[Key, Key],

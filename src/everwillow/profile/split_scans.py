@@ -14,7 +14,7 @@ from everwillow.engine.prefit import constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.profile.scans import ScanResult, scan
-from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 
 
 class SplitScan(eqx.Module):
@@ -38,7 +38,7 @@ class SplitScan(eqx.Module):
 @takes_options(FitOptions)
 def scan_split(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
     name: Key,

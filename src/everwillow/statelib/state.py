@@ -10,7 +10,7 @@ State works under `jax.jit`, `jax.vmap` and `jax.grad`.
 
 import types
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, TypeAlias, final
 
 import jax.tree_util as jtu
 
@@ -385,3 +385,32 @@ def _unflatten(meta: Meta, values: Iterable[Any]) -> State:
 
 
 jtu.register_pytree_with_keys(State, _flatten_with_keys, _unflatten, _flatten)
+
+
+Parameters: TypeAlias = State | Mapping[str, Any] | list[Any] | tuple[Any, ...]
+"""Parameters as functions take them: a State, or a pytree of which one is made."""
+
+
+def as_state(params: Any, *, where: str = "params") -> State:
+    """Return parameters as a State: unchanged, or made of a dict, list or tuple.
+
+    Args:
+        params: A State, or a pytree of parameters that is one of these containers.
+        where: The argument, for messages.
+
+    Raises:
+        ArgumentTypeError: If it is something else.
+
+    Example:
+        >>> as_state({"mu": 1.0})
+        State(mu=1.0)
+    """
+    if isinstance(params, State):
+        return params
+    if isinstance(params, Mapping | list | tuple):
+        return State.from_pytree(params)
+    raise ArgumentTypeError(
+        f"{where}: expected a State, a dict or another pytree of parameters, got "
+        f"{type(params).__name__}. Make a State of any pytree with "
+        "State.from_pytree(pytree)."
+    )

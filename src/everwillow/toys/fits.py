@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from everwillow._errors import RESULTS, ArgumentTypeError
+from everwillow._errors import RESULTS
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -23,6 +23,7 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 from everwillow.toys.lanes import (
     FLAT,
     batch_size_for,
@@ -134,7 +135,7 @@ _STATUSES = (
 @takes_options(FitOptions)
 def fit_toys(
     nll_fn: Any,
-    params: State | FitResult | None = None,
+    params: Parameters | FitResult | None = None,
     *,
     ntoys: int,
     key: Any,
@@ -157,8 +158,8 @@ def fit_toys(
 
     Args:
         nll_fn: A Model or ``nll_fn(params, observation)``, as in `fit`.
-        params: The parameters at which toys are drawn: a State or a FitResult; the
-            start values of the Model if None.
+        params: The parameters at which toys are drawn: a State, a dict or another
+            pytree, or a FitResult; the start values of the Model if None.
         ntoys: The number of toys.
         key: PRNG key or integer seed; toy i has the key ``fold_in(key, i)``.
         first: Index of the first toy, so that work can be divided.
@@ -193,10 +194,6 @@ def fit_toys(
     if batch_size is not None:
         check_count(batch_size, "batch_size")
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
-    if params is not None and not isinstance(params, State | FitResult):
-        raise ArgumentTypeError(
-            f"params: expected a State or a FitResult, got {type(params).__name__}."
-        )
     state = params.params if isinstance(params, FitResult) else params
     problem = pose(nll_fn, state, **options).hold(held)
     numbers, truth = problem.numbers, problem.start

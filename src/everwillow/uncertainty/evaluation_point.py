@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentValueError
 from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.engine import programs
@@ -15,6 +15,7 @@ from everwillow.engine.layout import Layout, on_host, ravel_state
 from everwillow.engine.problem import Numbers, apply_fixed, build, check_mapping
 from everwillow.fitting import FitResult
 from everwillow.statelib import State
+from everwillow.statelib.state import as_state
 
 
 class Point(NamedTuple):
@@ -52,19 +53,15 @@ class Point(NamedTuple):
 
 
 def locate(params: Any, fixed: Any) -> Point:
-    """Return the point of a State or of the end of a fit.
+    """Return the point of parameters or of the end of a fit.
 
     Args:
-        params: A State or a FitResult.
+        params: A State, a dict or another pytree of parameters, or a FitResult.
         fixed: As in `fit`; None with a FitResult means "as in that fit".
     """
     if isinstance(params, FitResult):
         return _locate_result(params, fixed)
-    if not isinstance(params, State):
-        raise ArgumentTypeError(
-            f"params: expected a State or a FitResult, got {type(params).__name__}. "
-            "Make a State of any pytree with State.from_pytree(pytree)."
-        )
+    params = as_state(params)
     layout, vector, others = ravel_state(params)
     _, _, mask = apply_fixed(layout, vector, others, fixed)
     (free,) = np.nonzero(mask)

@@ -17,7 +17,7 @@ from everwillow.engine.prefit import centers_and_widths, constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
-from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 from everwillow.uncertainty.fisher_information import (
     LikelihoodAtPoint,
     expected,
@@ -109,7 +109,7 @@ class Degeneracies(eqx.Module):
 
 def degeneracies(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,

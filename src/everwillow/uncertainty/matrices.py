@@ -10,6 +10,7 @@ from everwillow._typing import Key, Nll
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 from everwillow.uncertainty.evaluation_point import locate
 from everwillow.uncertainty.fisher_information import (
     Kind,
@@ -21,7 +22,7 @@ from everwillow.uncertainty.fisher_information import (
 
 def hessian_matrix(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -60,7 +61,7 @@ def hessian_matrix(
 
 def covariance_matrix(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -119,7 +120,7 @@ def covariance_matrix(
 
 def correlation_matrix(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -156,7 +157,7 @@ def correlation_matrix(
 
 def uncertainties(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -189,7 +190,7 @@ def uncertainties(
 
 
 def labels(
-    params: State | FitResult, fixed: Mapping[Key, Any] | None = None
+    params: Parameters | FitResult, fixed: Mapping[Key, Any] | None = None
 ) -> tuple[str, ...]:
     """Return the names of the rows: ``"mu"``, or ``"gamma[3]"`` for array elements.
 

@@ -23,7 +23,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.layout import float_dtype, on_host
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 from everwillow.uncertainty.evaluation_point import Point, evaluate_at, locate, output
 from everwillow.uncertainty.inversion import checked_inverse
 
@@ -48,7 +48,7 @@ class PropagationResult(eqx.Module):
 
 def propagate(
     fn: Callable[[Any], PyTree],
-    params: State | FitResult,
+    params: Parameters | FitResult,
     covariance: Float[Array, "free free"] | None = None,
     *,
     fixed: Mapping[Key, Any] | None = None,

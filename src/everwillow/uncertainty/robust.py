@@ -15,7 +15,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
-from everwillow.statelib import State
+from everwillow.statelib.state import Parameters
 from everwillow.uncertainty.evaluation_point import evaluate_at, output
 from everwillow.uncertainty.fisher_information import (
     LikelihoodAtPoint,
@@ -32,7 +32,7 @@ SCORE_BYTES = 16 * 2**20
 
 def sandwich(
     nll_fn: Nll | AbstractModel,
-    params: State | FitResult,
+    params: Parameters | FitResult,
     observation: Any = None,
     *,
     nll_terms: Callable[[Any, Any], Float[Array, " events"]],
