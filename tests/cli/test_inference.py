@@ -150,10 +150,15 @@ def test_count_cuts_a_ranking(run, write, tiny):
 
 @pytest.mark.slow
 def test_impacts_on_a_parameter_at_its_bound_say_so(run, write, tiny):
-    tiny["observations"][0]["data"] = [40.0, 30.0]
+    tiny["observations"][0]["data"] = [49.0, 39.0]
     done = run("impacts", write(tiny))
     assert done.exit_code == 0
     assert "mu is held at its bound" in " ".join(done.stdout.split())
+    # Fits are made by themselves, so that no cell is empty.
+    rows = table_in(done.stdout, "Impacts on")
+    assert all(len(cells) == 5 for cells in rows)
+    assert any(float(cells[4]) > 0 for cells in rows)
+    assert "impacts are from fits" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("command", ["limit", "scan", "impacts"])

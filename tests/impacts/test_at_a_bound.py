@@ -25,7 +25,7 @@ HELD = "held at a bound: mu"
 @pytest.mark.slow
 def test_there_is_no_impact_to_first_order(ended):
     with pytest.warns(UserWarning, match=f"{HELD}.*wider range.*refit='postfit'"):
-        ranked = rank(cases.AT_ITS_END, ended, pois="mu")
+        ranked = rank(cases.AT_ITS_END, ended, pois="mu", refit=())
     assert np.isnan(ranked.postfit).all()
     assert np.isnan(ranked.prefit).all()
     assert np.isnan(ranked.poi_errors).all()
@@ -34,6 +34,43 @@ def test_there_is_no_impact_to_first_order(ended):
     np.testing.assert_allclose(ranked.pulls, [-0.5], rtol=1e-7)
     assert "mu = 0, which has no error: it is held at a bound" in repr(ranked)
     assert "nan" not in repr(ranked)
+
+
+@pytest.mark.slow
+def test_fits_are_made_where_the_covariance_says_nothing(ended):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ranked = rank(cases.AT_ITS_END, ended, pois="mu")
+    down = ranked.postfit_refits.down[0, 0]
+    np.testing.assert_allclose(down, 0.5**0.5 - 0.5, rtol=1e-7)
+    assert "nothing moves it to first order: impacts are from fits." in repr(ranked)
+
+
+@pytest.mark.slow
+def test_a_nuisance_parameter_at_its_bound_moves_to_one_side():
+    """-ln L is (m + t - 1)^2 / 2 + (t + 1)^2 / 2, and t is not negative."""
+
+    def nll(params, data):
+        return 0.5 * (params["mu"] + params["theta"] - data) ** 2
+
+    model = ew.Model(
+        nll,
+        {"mu": 0.0, "theta": 1.0},
+        1.0,
+        constraints={"theta": ew.Normal(-1.0, 1.0)},
+        bounds={"theta": ew.Interval(0.0)},
+    )
+    result = ew.fit(model)
+    assert result.at_bound.tolist() == [False, True]
+    ranked = rank(model, result, pois="mu")
+    # The profile rises by 1/2 where t + t^2 / 2 = 1/2, and mu follows with 1 - t.
+    move = 2.0**0.5 - 1
+    np.testing.assert_allclose(ranked.postfit_refits.up, [[-move]], rtol=1e-6)
+    assert np.isnan(ranked.postfit_refits.down).all()
+    assert ranked.postfit_refits.inside.tolist() == [[False], [True]]
+    assert ranked.order.tolist() == [[0]]
+    assert "theta: held at a bound, and moved by its one-sided error" in repr(ranked)
+    assert rank(model, result, pois="mu", refit=()).postfit_refits is None
 
 
 @pytest.mark.slow

@@ -232,7 +232,7 @@ def test_a_value_outside_the_bounds_is_nan():
 
 
 @pytest.mark.slow
-def test_a_parameter_at_its_bound_has_no_impact():
+def test_a_parameter_at_its_bound_moves_into_its_range():
     def nll(params, data):
         pull = 0.5 * (params["theta"] + 1.0) ** 2
         return 0.5 * (params["mu"] + params["theta"] - data) ** 2 + pull
@@ -243,7 +243,11 @@ def test_a_parameter_at_its_bound_has_no_impact():
     assert result.at_bound.tolist() == [False, True]
     ranked = rank(nll, result, 1.0, pois="mu", refit="postfit", bounds=bounds)
     assert np.isnan(ranked.postfit).all()
-    assert np.isnan(ranked.postfit_refits.shifts).all()
+    assert np.isnan(ranked.postfit_refits.down).all()
+    move = 2.0**0.5 - 1
+    np.testing.assert_allclose(ranked.postfit_refits.up, [[-move]], rtol=1e-6)
+    # Without bounds a fit could leave the range, so none is made.
+    assert rank(nll, result, 1.0, pois="mu").postfit_refits is None
 
 
 @pytest.mark.slow

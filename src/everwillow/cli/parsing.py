@@ -12,12 +12,20 @@ from typer.core import TyperCommand, TyperGroup
 from everwillow.cli.old_options import in_new_words, with_empty_values
 
 
+# More characters than any sentence on a command has.
+_WHOLE = 1000
+
+
 class Command(TyperCommand):
     """A command of typer that does not convert options of the right type."""
 
     def get_params(self, ctx: Any) -> Any:
         """Return the options, that for help included."""
         return _spared(super().get_params(ctx))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, a section for each panel."""
+        _write_options(self.get_params(ctx), ctx, formatter)
 
     def parse_args(self, ctx: Any, args: Any) -> Any:
         """Read the words, also old spellings, and options with an optional value.
@@ -37,9 +45,38 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group of commands of typer, with the same treatment of its options."""
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options and the commands."""
+        _write_options(self.get_params(ctx), ctx, formatter)
+        rows = [
+            (name, command.get_short_help_str(limit=_WHOLE))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def get_params(self, ctx: Any) -> Any:
         """Return the options, that for help included."""
         return _spared(super().get_params(ctx))
+
+
+def _write_options(params: Any, ctx: Any, formatter: Any) -> None:
+    """Write options in sections.
+
+    The tables that typer makes with rich cut long options on narrow terminals.
+    """
+    sections: dict[str, list[Any]] = {}
+    for param in params:
+        is_argument = param.param_type_name == "argument"
+        name = getattr(param, "rich_help_panel", None)
+        record = param.get_help_record(ctx)
+        if record is not None:
+            name = name or ("Arguments" if is_argument else "Options")
+            sections.setdefault(name, []).append(record)
+    for name, records in sections.items():
+        with formatter.section(name):
+            formatter.write_dl(records)
 
 
 def _spared(params: Any) -> Any:

@@ -17,6 +17,7 @@ from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import (
+    Fitted,
     computed,
     fitted,
     matching,
@@ -39,18 +40,20 @@ class RankingResult(eqx.Module):
     a shift of the nuisance parameter upwards; to first order a shift downwards gives
     the opposite. They are NaN for a parameter held at a bound, which has no post-fit
     error, for pre-fit impacts of one without a constraint, and for a POI held at a
-    bound, which does not move to first order (fits may move it).
+    bound, which does not move to first order. Fits move them: see `postfit_refits` and
+    `remarks`.
 
     Attributes:
         postfit: The impacts for a shift by the post-fit error: traditional impacts.
         prefit: The impacts for a shift by the width of the constraint.
         values: Best-fit values of the nuisance parameters, shape ``(names,)``.
-        errors: Their post-fit errors.
+        errors: Their post-fit errors; NaN for those held at a bound.
         centers: The values that their constraints prefer.
         widths: The widths of their constraints.
         poi_values: Best-fit values of the POIs, shape ``(pois,)``.
         poi_errors: Their post-fit errors.
-        postfit_refits: The impacts of `postfit` from fits; None without `refit`.
+        postfit_refits: The impacts of `postfit` from fits; None without any. A
+            parameter held at a bound moves into its range by its one-sided error.
         prefit_refits: The impacts of `prefit` from fits; None without `refit`.
         pois: Labels of the POIs.
         names: Labels of the nuisance parameters.
@@ -88,7 +91,8 @@ class RankingResult(eqx.Module):
         xp = namespace(self)
         size = xp.abs(self.postfit)
         if self.postfit_refits is not None:
-            larger = xp.abs(self.postfit_refits.shifts).max(axis=-3)
+            both = xp.abs(self.postfit_refits.shifts)
+            larger = xp.where(xp.isnan(both), -1.0, both).max(axis=-3)
             size = xp.where(xp.isnan(size), larger, size)
         return xp.argsort(xp.where(size >= 0, -size, xp.inf), axis=-1)
 
@@ -121,7 +125,37 @@ class RankingResult(eqx.Module):
         head = f"impacts on {self.pois[poi]} = {value:.4g}"
         head += NO_ERROR if np.isnan(error) else f" +- {error:.3g}"
         table = format_table([("name", *(name for name, _ in columns)), *rows])
-        return f"{head}\n{table}" + (f"\n... and {more} more" if more > 0 else "")
+        lines = [f"{head}\n{table}", *([f"... and {more} more"] if more > 0 else [])]
+        return "\n".join([*lines, *self.remarks(poi)])
+
+    def remarks(self, poi: int = 0) -> tuple[str, ...]:
+        """Return sentences on numbers that are missing for a POI, by its position."""
+        names = np.asarray(self.names)
+        held = names[np.isnan(np.asarray(self.errors))].tolist()
+        is_held = bool(np.isnan(self.poi_errors[poi]))
+        exact = self.postfit_refits
+        sentences = []
+        if is_held:
+            how = "there are no impacts" if exact is None else "impacts are from fits"
+            sentences.append(
+                f"{self.pois[poi]} is held at its bound, and nothing moves it to first "
+                f"order: {how}."
+            )
+        if held and exact is None:
+            sentences.append(
+                f"{', '.join(held)}: held at a bound, without an error and an impact."
+            )
+        elif held:
+            sentences.append(
+                f"{', '.join(held)}: held at a bound, and moved by its one-sided error "
+                "into its range only."
+            )
+        if exact is not None:
+            failed = ~np.asarray(exact.success) & np.asarray(exact.inside)
+            wrong = names[failed.any(axis=0)].tolist()
+            if wrong:
+                sentences.append(f"{', '.join(wrong)}: a fit failed.")
+        return tuple(sentences)
 
 
 # Number of rows of a ranking that are shown.
@@ -154,7 +188,7 @@ def rank(
     nuisances: Any = "*",
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
-    refit: Refit | Collection[Refit] = (),
+    refit: Refit | Collection[Refit] | None = None,
     batch_size: int | None = None,
     throw: bool = True,
     **options: Unpack[RefitOptions],
@@ -175,7 +209,9 @@ def rank(
 
     They are computed from the covariance of the fit alone. With `refit` they are
     computed by fits, too, two for each parameter, each of which starts at its end as
-    predicted by the covariance. The record has both.
+    predicted by the covariance. The record has both. The covariance says nothing if a
+    POI or a nuisance parameter is held at a bound: post-fit impacts are then found by
+    fits without being asked for.
 
     Args:
         nll_fn: The fitted likelihood; needed for `refit` only, like `observation`.
@@ -186,7 +222,10 @@ def rank(
         constraints: The constraints by key; those of the Model by default. Pulls need
             them for a plain function, whose constraints are not known.
         covariance: The covariance of the free parameters, in place of that of the fit.
-        refit: ``"postfit"``, ``"prefit"`` or both: the impacts to compute by fits.
+        refit: ``"postfit"``, ``"prefit"`` or both: the impacts to compute by fits; an
+            empty tuple for none. None is ``"postfit"`` if a parameter is held at a
+            bound, and none otherwise, inside JAX transformations, and for a plain
+            function without `bounds`.
         batch_size: The number of fits that run at once; by default 1 on a CPU and 64 on
             an accelerator.
         throw: Whether to raise an error if the fit has no covariance. If False, and
@@ -203,7 +242,7 @@ def rank(
         NotPositiveDefiniteError: If the fit has no covariance.
 
     Warns:
-        UserWarning: If a POI is held at a bound, without `refit`.
+        UserWarning: If a POI is held at a bound, and nothing is fitted.
 
     Example:
         >>> import everwillow as ew
@@ -219,7 +258,6 @@ def rank(
         [[-4.]] [5.]
     """
     fit = fitted(result, constraints, covariance)
-    kinds = _checked_kinds(refit)
     poi = positions(pois, fit, where="pois")
     nuisance = matching(nuisances, fit, where="nuisances", exclude=poi)
     center, width = (
@@ -230,6 +268,11 @@ def rank(
         programs.call(_compiled_shifts, fit.curvature, poi, nuisance, width)
     )
     fit, (spread, errors, postfit, prefit) = computed(fit, shifts, throw=throw)
+    if refit is None:
+        known = isinstance(nll_fn, AbstractModel) or options.get("bounds") is not None
+        held = known and _any_held(fit, errors, np.concatenate([poi, nuisance]))
+        refit = ("postfit",) if held else ()
+    kinds = _checked_kinds(refit)
     values = ravel_state(result.params)[1][fit.free]
     refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
     if not kinds:
@@ -238,7 +281,7 @@ def rank(
     else:
         problem, setting = posed(nll_fn, fit, observation, **options)
         for kind in kinds:
-            size = errors[nuisance] if kind == "postfit" else width
+            size = _moves(fit, errors)[nuisance] if kind == "postfit" else width
             targets = values[nuisance][None] + SIDES * size[None]
             refits[kind] = refit_parameters(
                 problem, setting, spread, poi, nuisance, targets, batch_size
@@ -258,6 +301,23 @@ def rank(
         pois=tuple(labels[i] for i in poi),
         names=tuple(labels[i] for i in nuisance),
     )
+
+
+def _any_held(fit: Fitted, errors: Any, places: np.ndarray) -> bool:
+    """Return whether a parameter is held at a bound, outside of a trace."""
+    if is_traced(errors, fit.result.at_bound, fit.result.success):
+        return False
+    held = np.asarray(fit.result.at_bound) & np.isnan(np.asarray(errors))
+    return bool(fit.result.success) and bool(held[places].any())
+
+
+def _moves(fit: Fitted, errors: Any) -> Any:
+    """Return the post-fit errors, at a bound the one-sided ones."""
+    sides = fit.result.bound_errors
+    if sides is None:
+        return errors
+    xp = namespace(errors, sides)
+    return xp.where(xp.isnan(errors) & xp.asarray(fit.result.at_bound), sides, errors)
 
 
 def _checked_kinds(refit: Any) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from everwillow.cli.report.answers import test_answer
+from everwillow.cli.report.answers import chi2_answer
 from everwillow.cli.report.goodness import goodness_text, toy_pvalue_text
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
@@ -25,7 +25,7 @@ def run(
             test,
             None,
             goodness_text(asymptotic),
-            answer={"asymptotic": test_answer(asymptotic)},
+            answer={"asymptotic": chi2_answer(asymptotic)},
         )
         return
     with best.timed("toys", f"Fitting {ntoys} toys"):
@@ -39,7 +39,7 @@ def run(
         goodness_text(asymptotic),
         toy_pvalue_text(toys, made.fits, seed),
         answer={
-            "asymptotic": test_answer(asymptotic),
+            "asymptotic": chi2_answer(asymptotic),
             "toys": {
                 "pvalue": toys.pvalue,
                 "lower": toys.lower,

@@ -18,7 +18,8 @@ def run(
     best = WorkspaceFit.of(request, folder)
     minimum, poi = best.result.check(), best.given.poi()
     message = "Fitting again for each parameter" if refit else "Ranking"
-    kinds = ("postfit",) if refit else ()
+    # By default fits are made where a parameter is at a bound.
+    kinds = ("postfit",) if refit else None
     with best.timed("impacts", message), held_is_known():
         result = rank(best.given.model, minimum, pois=poi, refit=kinds)
     exact = result.postfit_refits
@@ -35,11 +36,15 @@ def run(
         others={"pre-fit": np.asarray(result.prefit[0])},
     )
     note = "Pre-fit: shift when it moves up by the width of its constraint."
-    if minimum.at_bound[minimum.labels.index(result.pois[0])] and not refit:
-        note += " --refit shows where it goes from its bound."
     best.finish(
         result,
         lambda plotting: plotting.ranking(result, count=count, title=request.title),
-        impact_table(impacts, count=count, option="--count", note=note),
-        answer=impact_answer(impacts),
+        impact_table(
+            impacts,
+            count=count,
+            option="--count",
+            note=note,
+            remarks=result.remarks(),
+        ),
+        answer=impact_answer(impacts) | {"remarks": result.remarks()},
     )

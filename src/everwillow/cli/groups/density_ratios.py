@@ -25,6 +25,7 @@ nsbi = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help=(
         "Unbinned fits of density ratios together with binned channels, from a YAML "
         "configuration or a workspace (JSON)."

@@ -24,6 +24,7 @@ sas = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help=(
         "Energy scale and smearing: responses and resolutions of categories of leptons "
         "from masses of Z bosons, and corrections from them."

@@ -29,6 +29,7 @@ template = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help=(
         "Template fits: histograms of many processes and systematics, with results "
         "propagated to distributions that are not fitted."

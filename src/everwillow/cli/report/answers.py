@@ -102,6 +102,6 @@ def band_answer(values: Any) -> dict[str, Any]:
     return dict(zip(BAND_TEXTS, values, strict=True))
 
 
-def test_answer(test: ChiSquare) -> dict[str, Any]:
+def chi2_answer(test: ChiSquare) -> dict[str, Any]:
     """Return a chi2 test."""
     return {"statistic": test.statistic, "ndof": test.ndof, "pvalue": test.pvalue}

@@ -1,6 +1,6 @@
 """Tables of impacts: the same for workspaces and for template fits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from everwillow.cli.report.terminal import table
 from everwillow.workflows.report import Impacts, Parameters
 
 
+NONE = "none"
 _AT_BOUND = "is held at its bound, from where a small shift does not move it"
 
 
@@ -43,21 +44,31 @@ class PoiImpacts(NamedTuple):
     others: Mapping[str, np.ndarray]
 
 
-def impact_table(impacts: PoiImpacts, *, count: int, option: str, note: str) -> str:
+def impact_table(
+    impacts: PoiImpacts,
+    *,
+    count: int,
+    option: str,
+    note: str,
+    remarks: Sequence[str] = (),
+) -> str:
     """Return a table of the largest impacts on a parameter of interest.
 
     Args:
         impacts: The impacts.
         count: The largest number of rows.
         option: The option that shows more rows.
-        note: A sentence on the other columns.
+        note: A sentence on the other columns, left out if these are empty.
+        remarks: Sentences on parameters at bounds, in place of those made here.
     """
     up, down, sizes = impacts.up, impacts.down, np.abs(impacts.traditional)
     columns = {"up": impacts.traditional, "down": -impacts.traditional}
     how = "from the covariance"
     if up is not None and down is not None:
         columns = {"up": up, "down": down, "traditional": impacts.traditional}
-        how = "by two fits for each parameter; traditional: from the covariance"
+        how = "by two fits for each parameter"
+        if np.isfinite(impacts.traditional).any():
+            how += "; traditional: from the covariance"
         larger = np.maximum(np.abs(up), np.abs(down))
         sizes = np.where(np.isnan(sizes), larger, sizes)
     columns |= impacts.others
@@ -67,21 +78,49 @@ def impact_table(impacts: PoiImpacts, *, count: int, option: str, note: str) -> 
             impacts.names[i],
             signed(float(impacts.pulls[i])),
             signed(float(impacts.constraints[i])).lstrip("+"),
-            *(shift_text(column[i], impacts.error) for column in columns.values()),
+            *(_cell(head, column[i], impacts) for head, column in columns.items()),
         )
         for i in order[:count]
     ]
     value, error = with_error(impacts.value, impacts.error)
     title = f"Impacts on {impacts.poi} = {value}" + (f" +- {error}" if error else "")
     moved = "when a parameter moves by its post-fit error"
-    lines = [f"Up and down: shift of {impacts.poi} {moved}, {how}.", note]
-    if np.isnan(impacts.error):
+    lines = [f"Up and down: shift of {impacts.poi} {moved}, {how}."]
+    here = order[:count].tolist()
+    if any(np.isfinite(other[i]) for other in impacts.others.values() for i in here):
+        lines.append(note)
+    if remarks:
+        lines += remarks
+    elif np.isnan(impacts.error):
         lines.append(f"{impacts.poi} {_AT_BOUND}.")
+    lines += _missing(impacts, here)
     more = len(impacts.names) - len(shown)
     if more > 0:
         lines.append(f"{more} smaller ones are not shown; {option} shows more.")
     heads = ("name", "pull", "constraint", *columns)
     return table(heads, shown, title=title) + "\n\n" + "\n".join(filter(None, lines))
+
+
+def _cell(head: str, value: Any, impacts: PoiImpacts) -> str:
+    text = shift_text(value, impacts.error)
+    return text or (NONE if head in ("up", "down") else "")
+
+
+def _missing(impacts: PoiImpacts, rows: list[int]) -> list[str]:
+    """Return sentences on the numbers that the rows of a table do not have."""
+    lines = []
+    moved = impacts.up is not None and impacts.down is not None
+    shifts = [impacts.traditional]
+    if moved:
+        shifts = [impacts.up, impacts.down]
+    if any(np.isnan(one[i]) for one in shifts for i in rows if one is not None):
+        why = "there is no impact to first order at a bound"
+        if moved:
+            why = "the fit failed, or the parameter is at its bound on that side"
+        lines.append(f"{NONE}: {why}.")
+    if any(np.isnan(impacts.pulls[i]) for i in rows):
+        lines.append("No pull: parameters without a constraint.")
+    return lines
 
 
 def impact_answer(impacts: PoiImpacts) -> dict[str, Any]:

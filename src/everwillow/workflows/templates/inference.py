@@ -183,7 +183,8 @@ def impacts_of(
     pois = _pois(model, result)
     if not pois:
         return None
-    refits = ("postfit",) if refit else ()
+    # By default fits are made where a parameter is at a bound.
+    refits = ("postfit",) if refit else None
     members = {
         name: inside
         for name, names in groups.items()
