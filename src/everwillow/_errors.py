@@ -198,6 +198,10 @@ class MissingPackageError(EverwillowError, ImportError):
     """An optional package that an extra brings cannot be imported."""
 
 
+class NoLimitError(ArgumentValueError, RuntimeError):
+    """There is no limit where it was looked for, which depends on computed values."""
+
+
 class FitError(EverwillowError, RuntimeError):
     """A fit ended without a minimum.
 

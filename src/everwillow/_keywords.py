@@ -90,6 +90,79 @@ def renamed_keywords(
     return decorate
 
 
+def renamed_attribute(new: str) -> Any:
+    """Return a property that is another attribute, and warns of its new name.
+
+    Args:
+        new: The new name.
+
+    Example:
+        >>> class Record:
+        ...     count = 3
+        ...     ntoys = renamed_attribute("count")
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     Record().ntoys
+        3
+    """
+
+    class Renamed:
+        def __set_name__(self, owner: type, name: str) -> None:
+            self.name = name
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            warnings.warn(
+                f"{type(instance).__name__}: the attribute {self.name!r} is now called "
+                f"{new!r}.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            return getattr(instance, new)
+
+    return Renamed()
+
+
+def also_called(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function take other names of its keywords, for good.
+
+    Args:
+        **others: The keyword that each other name stands for.
+
+    Raises:
+        ArgumentTypeError: When the function is called with both names.
+
+    Example:
+        >>> @also_called(poi="poi_key")
+        ... def test(poi_key):
+        ...     return poi_key
+        >>> test(poi="mu")
+        'mu'
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @ft.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            __tracebackhide__ = True
+            for other in kwargs.keys() & others.keys():
+                if others[other] in kwargs:
+                    raise _both(function, other, others[other])
+                kwargs[others[other]] = kwargs.pop(other)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _both(function: Callable[..., Any], one: str, other: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"the arguments {one!r} and {other!r} are one. Give {other!r} only.",
+        argument=function.__name__,
+    )
+
+
 def _with_new_names(
     function: Callable[..., Any],
     given: dict[str, Any],
@@ -102,10 +175,7 @@ def _with_new_names(
         entry = renamed[old]
         new, convert = (entry, None) if isinstance(entry, str) else entry
         if new in called:
-            raise ArgumentTypeError(
-                f"the arguments {old!r} and {new!r} are one. Give {new!r} only.",
-                argument=function.__name__,
-            )
+            raise _both(function, old, new)
         called[new] = given[old] if convert is None else convert(given[old])
         write = repr(new) if convert is None else f"{new}={called[new]!r}"
         warnings.warn(

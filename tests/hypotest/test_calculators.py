@@ -46,25 +46,25 @@ def test_cls_of_a_gaussian():
     result = calculator().test(1.5)
     root, root_a = 1.1 / SIGMA, 1.5 / SIGMA
     np.testing.assert_allclose(result.q_obs, root**2, rtol=1e-9)
-    np.testing.assert_allclose(result.pnull, 1 - phi(root), rtol=1e-9)
-    np.testing.assert_allclose(result.palt, 1 - phi(root - root_a), rtol=1e-9)
+    np.testing.assert_allclose(result.null_pvalue, 1 - phi(root), rtol=1e-9)
+    np.testing.assert_allclose(result.alt_pvalue, 1 - phi(root - root_a), rtol=1e-9)
     cls = calculator().cls(result)
-    np.testing.assert_allclose(cls, result.pnull / result.palt, rtol=1e-9)
+    np.testing.assert_allclose(cls, result.null_pvalue / result.alt_pvalue, rtol=1e-9)
 
 
 def test_expected_bands_of_a_gaussian():
     tests = calculator()
     expected = tests.expected(tests.test(3.5))
-    for n_sigma, (_, value) in zip(range(-2, 3), expected.cls, strict=True):
+    for n_sigma, (_, value) in zip(range(-2, 3), expected.cl_s, strict=True):
         ratio = phi(n_sigma - 3.5 / SIGMA) / phi(n_sigma)
         np.testing.assert_allclose(value, ratio, rtol=1e-9)
-    assert expected["pnull"]["median"] < expected["palt"]["median"]
+    assert expected["null_pvalue"]["median"] < expected["alt_pvalue"]["median"]
 
 
 def test_discovery_of_a_gaussian():
     result = calculator(2.0, Q0()).test(0.0)
-    np.testing.assert_allclose(result.pnull, 1 - phi(2.0 / SIGMA), rtol=1e-8)
-    np.testing.assert_allclose(result.palt, phi(1 / SIGMA - 2 / SIGMA), rtol=1e-8)
+    np.testing.assert_allclose(result.null_pvalue, 1 - phi(2.0 / SIGMA), rtol=1e-8)
+    np.testing.assert_allclose(result.alt_pvalue, phi(1 / SIGMA - 2 / SIGMA), rtol=1e-8)
 
 
 def test_the_free_and_the_asimov_fit_are_made_once():
@@ -74,8 +74,8 @@ def test_the_free_and_the_asimov_fit_are_made_once():
         one = first.test_stat_result.extras[name]
         assert second.test_stat_result.extras[name] is one
     fresh = calculator().test(2.5)
-    np.testing.assert_allclose(second.pnull, fresh.pnull, rtol=1e-10)
-    np.testing.assert_allclose(second.palt, fresh.palt, rtol=1e-10)
+    np.testing.assert_allclose(second.null_pvalue, fresh.null_pvalue, rtol=1e-10)
+    np.testing.assert_allclose(second.alt_pvalue, fresh.alt_pvalue, rtol=1e-10)
 
 
 def test_a_calculator_in_a_trace():
@@ -94,8 +94,8 @@ def test_an_empirical_distribution_without_alternative_gives_no_cls():
     toys = EmpiricalDistribution(np.linspace(0.0, 9.0, 91))
     tests = HypoTestCalculator(gaussian, GAUSSIAN_START, data(0.4), "mu", QMu(), toys)
     result = tests.test(2.75)
-    np.testing.assert_allclose(result.pnull, np.mean(toys.q_null >= result.q_obs))
-    assert result.palt is None
+    np.testing.assert_allclose(result.null_pvalue, np.mean(toys.q_null >= result.q_obs))
+    assert result.alt_pvalue is None
     with pytest.raises(ew.EverwillowError, match="cannot be performed without"):
         tests.cls(result)
 
@@ -104,7 +104,7 @@ def test_no_toy_is_as_extreme():
     toys = EmpiricalDistribution(np.zeros(5), np.zeros(5))
     tests = HypoTestCalculator(gaussian, GAUSSIAN_START, data(0.4), "mu", QMu(), toys)
     result = tests.test(2.75)
-    assert (result.pnull, result.palt) == (0.0, 0.0)
+    assert (result.null_pvalue, result.alt_pvalue) == (0.0, 0.0)
     assert np.isnan(tests.cls(result))
 
 
@@ -144,11 +144,17 @@ def test_bands_know_their_names():
     tests = calculator()
     expected = tests.expected(tests.test(1.5))
     with pytest.raises(KeyError, match="median"):
-        expected.cls["medain"]
+        expected.cl_s["medain"]
     with pytest.raises(KeyError, match="cls"):
         expected["clss"]
-    assert [name for name, _ in expected] == ["pnull", "palt", "cls"]
-    assert len(expected.cls) == 5
+    assert [name for name, _ in expected] == [
+        "null_pvalue",
+        "alt_pvalue",
+        "cl_s",
+        "null_sig",
+        "alt_sig",
+    ]
+    assert len(expected.cl_s) == 5
 
 
 @pytest.mark.slow

@@ -71,15 +71,15 @@ def test_expected_band_is_the_quantile_of_the_alternative(name):
     result = TestStatResult(2.0, mu, 9.0, {"mu_asimov": mu_prime})
     bands = distribution.expected_pvalues(result)
     for n_sigma, (band, palt) in zip(
-        (-2.0, -1.0, 0.0, 1.0, 2.0), bands.palt, strict=True
+        (-2.0, -1.0, 0.0, 1.0, 2.0), bands.alt_pvalue, strict=True
     ):
         level = float(jax.scipy.special.ndtr(n_sigma))
         np.testing.assert_allclose(palt, level, rtol=1e-9)
         q = alt[int(level * len(alt))]
         at_q = TestStatResult(q, mu, 9.0, {"mu_asimov": mu_prime})
         null = distribution.null_pval(at_q)
-        np.testing.assert_allclose(bands.pnull[band], null, rtol=2e-3)
-        np.testing.assert_allclose(bands.cls[band], null / level, rtol=2e-3)
+        np.testing.assert_allclose(bands.null_pvalue[band], null, rtol=2e-3)
+        np.testing.assert_allclose(bands.cl_s[band], null / level, rtol=2e-3)
 
 
 def test_pvalues_and_significances_of_known_values():
@@ -126,7 +126,7 @@ def test_closed_forms_of_limits_are_the_distributions():
             np.testing.assert_allclose(np.exp(formula(q, q_asimov)), ratio, rtol=1e-12)
     result = TestStatResult(1.0, 1.0, 6.0, {"mu_asimov": 0.0})
     for distribution in (QMuAsymptotic(), QTildeAsymptotic()):
-        bands = distribution.expected_pvalues(result).cls
+        bands = distribution.expected_pvalues(result).cl_s
         for name, value in expected_cls(6.0):
             np.testing.assert_allclose(bands[name], value, rtol=1e-12)
 
@@ -157,7 +157,7 @@ def test_bands_of_two_sided_statistics_have_derivatives():
     @jax.jit
     def median(q_asimov):
         result = TestStatResult(jnp.asarray(1.0), jnp.asarray(1.0), q_asimov)
-        return TMuTildeAsymptotic().expected_pvalues(result).pnull.median
+        return TMuTildeAsymptotic().expected_pvalues(result).null_pvalue.median
 
     slope = jax.jit(jax.grad(median))(4.0)
     difference = (median(4.001) - median(3.999)) / 0.002
@@ -203,9 +203,9 @@ def test_fractions_of_toys():
     np.testing.assert_allclose(toys.null_significance(result), 1.2815515655446004)
     bands = toys.expected_pvalues(result)
     for name, level in (("minus_2sigma", 0.0228), ("median", 0.5)):
-        np.testing.assert_allclose(bands.palt[name], level, atol=0.01)
-    assert bands.cls.median == bands.pnull.median / bands.palt.median
-    assert dict(bands)["cls"] is bands["cls"]
+        np.testing.assert_allclose(bands.alt_pvalue[name], level, atol=0.01)
+    assert bands.cl_s.median == bands.null_pvalue.median / bands.alt_pvalue.median
+    assert dict(bands)["cl_s"] is bands["cl_s"]
 
 
 def test_toys_of_one_hypothesis():

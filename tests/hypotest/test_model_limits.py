@@ -53,7 +53,7 @@ def test_cls_at_the_limits_is_the_level(counts, low, nuisances):
     observed = tests.test(float(result.observed))
     assert float(tests.cls(observed)) == pytest.approx(0.05, abs=1e-6)
     for name, limit in result.expected:
-        bands = tests.expected(tests.test(float(limit))).cls
+        bands = tests.expected(tests.test(float(limit))).cl_s
         assert float(bands[name]) == pytest.approx(0.05, abs=1e-6), name
 
 
@@ -189,7 +189,7 @@ def test_auxiliary_data_that_do_not_move_ask_for_an_asimov_fit():
     tests = AsymptoticCalculator(
         nll, start, counts, "mu", QTilde(), predict_fn=expected
     )
-    bands = tests.expected(tests.test(float(result.expected.median))).cls
+    bands = tests.expected(tests.test(float(result.expected.median))).cl_s
     assert float(bands.median) == pytest.approx(0.05, abs=1e-6)
 
 

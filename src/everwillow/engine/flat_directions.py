@@ -1,10 +1,14 @@
-"""Minima at which some parameters have no effect.
+"""Minima whose value is known, although they have no positive definite Hessian.
 
 Where a signal is held at zero its mass has no effect, and a fit reports that it cannot
 determine it. The value of -ln L is a minimum nevertheless, and likelihood ratios need
 only the value. A plateau or an inflection, where slope and curvature vanish as well,
 must not be accepted as such a minimum. Therefore -ln L is evaluated along the whole
 direction without curvature, and has to be constant there.
+
+The likelihood of an observed count of zero grows until the expected count is zero, and
+has no value beyond. The end of such a fit, of one parameter, is at the edge of what has
+a likelihood, and cannot be lower by more than its slope times the distance to the edge.
 """
 
 from typing import Any
@@ -44,7 +48,9 @@ def idle(gradient: Array, hessian: Array, free: Array) -> Bool[Array, " n"]:
 def value_is_minimal(
     task: Task, numbers: Numbers, outcome: Any, fixed: Array | None = None
 ) -> Bool[Array, ""]:
-    """Return whether -ln L is at its minimum, even if some parameters have no effect.
+    """Return whether -ln L is at its minimum, even if its parameters are not known.
+
+    Some may have no effect; or the only one is at the edge of what has a likelihood.
 
     Args:
         task: The structure of the fit.
@@ -54,18 +60,51 @@ def value_is_minimal(
     """
     if outcome.hessian is None:
         return outcome.success
-    flat = ~outcome.success & (outcome.status == RESULTS.flat_direction)
-    level = jax.lax.cond(
-        any_lane(flat),
-        lambda: _is_level(task, numbers, outcome, fixed),
+    failed = ~outcome.success & jnp.isfinite(outcome.value)
+    minimal = jax.lax.cond(
+        any_lane(failed),
+        lambda: _is_level_or_edge(task, numbers, outcome, fixed),
         lambda: jnp.asarray(False),
     )
-    return outcome.success | (flat & level)
+    return outcome.success | (failed & minimal)
 
 
-def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
-    """Return whether -ln L is constant along the flat direction."""
+def _is_level_or_edge(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
+    """Return whether an end is minimal along its flat direction, or at an edge."""
     x, value = outcome.x, outcome.value
+    noise = SAME + ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
+    steps, line, determined = _flat_line(numbers, outcome, fixed)
+    beyond, alone = _downhill(numbers, outcome, noise)
+    points = jnp.concatenate([x[None] + steps[:, None] * line[None], beyond[None]])
+    # One copy of the likelihood in the program.
+    values = jax.lax.map(lambda point: task.value(numbers, point), points)
+    values, at_beyond = values[:-1], values[-1]
+    compared = jnp.isfinite(values) & (steps != 0)
+    level = jnp.all(~compared | (jnp.abs(values - value) <= noise)) & jnp.any(compared)
+    flat = outcome.status == RESULTS.flat_direction
+    return (flat & level & determined) | (~flat & alone & ~jnp.isfinite(at_beyond))
+
+
+def _downhill(numbers: Numbers, outcome: Any, noise: Array) -> tuple[Array, Array]:
+    """Return a point that should be lower by the noise, and whether that is known.
+
+    It is only known for a single free parameter with a slope.
+    """
+    x = outcome.x
+    free = jnp.asarray(numbers.mask) & ~outcome.at_bound
+    slope = jnp.where(free, outcome.gradient, 0)
+    steep = jnp.isfinite(slope) & (slope != 0)
+    size = noise / jnp.where(steep, jnp.abs(slope), 1)
+    size = jnp.maximum(size, 4 * jnp.finfo(x.dtype).eps * jnp.abs(x))
+    alone = (jnp.sum(free) == 1) & jnp.any(steep)
+    return x - jnp.where(steep, jnp.sign(slope) * size, 0), alone
+
+
+def _flat_line(
+    numbers: Numbers, outcome: Any, fixed: Any
+) -> tuple[Array, Array, Array]:
+    """Return steps along the flat direction, it, and whether it spares the fixed."""
+    x = outcome.x
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     lower, upper = parameter_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
@@ -83,11 +122,7 @@ def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
             stops * jnp.max(jnp.where(moving, behind, -jnp.inf), initial=-1),
         ]
     )
-    values = jax.lax.map(lambda t: task.value(numbers, x + t * line), steps)
-    noise = SAME + ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
-    compared = jnp.isfinite(values) & (steps != 0)
-    level = jnp.all(~compared | (jnp.abs(values - value) <= noise))
-    return level & jnp.any(compared) & ~jnp.any(fixed & moving)
+    return steps, line, ~jnp.any(fixed & moving)
 
 
 def _flat_direction(hessian: Array, free: Array) -> Float[Array, " n"]:

@@ -3,27 +3,31 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Unpack
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._keywords import also_called
 from everwillow._typing import Key
+from everwillow.engine.problem import check_state
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.statelib import State
-from everwillow.toys.asimov import asimov_data, check_made
+from everwillow.model import AbstractModel
+from everwillow.statelib import State, update
+from everwillow.toys.asimov import asimov_data, check_made, native_params
 
 
 # The arguments that make Asimov data, in messages.
 MADE_BY = "predict_fn, or expected of the Model"
 
 
+@also_called(poi="poi_key")
 @takes_options(FitOptions)
 def make_asimov(
-    nll_fn: Any,
+    nll_fn: Any = None,
     params: State | None = None,
     observation: Any = None,
-    *,
-    poi_key: Key,
     mu_asimov: Any = 0.0,
+    *,
+    poi_key: Key | None = None,
     predict_fn: Callable[[State], Any] | None = None,
     nuisances: str = "a posteriori",
     throw: bool = True,
@@ -31,12 +35,16 @@ def make_asimov(
 ) -> Any:
     """Return the Asimov data of a hypothesis.
 
+    There are two forms. ``make_asimov(nll_fn, params, observation, poi_key=...)`` fits
+    the nuisance parameters to the data. ``make_asimov(predict_fn, params, poi_key,
+    mu_asimov)`` needs no data and takes all other parameters from `params`.
+
     Args:
-        nll_fn: -ln L or a Model, as in `fit`.
+        nll_fn: -ln L or a Model, as in `fit`; or the function `predict_fn`.
         params: Start values; those of a Model if None.
-        observation: The data; those of a Model if None.
+        observation: The data; those of a Model if None; or the parameter of interest.
+        mu_asimov: The value of the parameter of interest in the Asimov data.
         poi_key: The parameter of interest.
-        mu_asimov: Its value in the Asimov data.
         predict_fn: From a State to the expected observation; None for the expectation
             of the Model.
         nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
@@ -46,6 +54,7 @@ def make_asimov(
 
     Raises:
         FitError: If that fit fails.
+        ArgumentTypeError: If the parameter of interest is not given.
 
     Example:
         >>> import everwillow as ew
@@ -57,11 +66,37 @@ def make_asimov(
         ...     predict_fn=predict, nuisances="a priori",
         ... ))
         50.0
+        >>> print(make_asimov(predict, state, "mu", 2.0))
+        70.0
     """
+    if poi_key is None and _is_key(observation):
+        return _predicted(nll_fn, params, observation, mu_asimov)
+    if poi_key is None:
+        raise ArgumentTypeError("make_asimov: which parameter is of interest? Give it.")
+    if nll_fn is None:
+        return _predicted(predict_fn, params, poi_key, mu_asimov)
+    without_data = observation is None and predict_fn is None
+    if without_data and not isinstance(nll_fn, AbstractModel):
+        return _predicted(nll_fn, params, poi_key, mu_asimov)
     problem = pose(nll_fn, params, observation, **options).hold({poi_key: mu_asimov})
     profiled = check_nuisances(nuisances)
     at = problem.fit(throw=throw).params if profiled else problem.start
     return asimov_data(nll_fn, at, predict_fn=predict_fn)
+
+
+def _is_key(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) and value else (value,)
+    return all(isinstance(part, str) for part in parts)
+
+
+def _predicted(
+    source: Any, params: State | FitResult | None, poi: Key, mu_asimov: Any
+) -> Any:
+    """Return what a Model or a `predict_fn` expects with the POI at a value."""
+    model = source if isinstance(source, AbstractModel) else None
+    start = model.state if model is not None and params is None else params
+    at = update(check_state(native_params(start)), {poi: mu_asimov})
+    return asimov_data(model, at, predict_fn=None if model is not None else source)
 
 
 class AsimovRecipe(NamedTuple):

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, FitError
+from everwillow._keywords import also_called, renamed_keywords
 from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
 from everwillow.hypotest.distributions import (
@@ -33,6 +34,8 @@ from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
+C = TypeVar("C")
+
 _ASYMPTOTIC: dict[type[TestStatistic], type[Distribution]] = {
     TMu: TMuAsymptotic,
     TMuTilde: TMuTildeAsymptotic,
@@ -40,6 +43,12 @@ _ASYMPTOTIC: dict[type[TestStatistic], type[Distribution]] = {
     QTilde: QTildeAsymptotic,
     Q0: Q0Asymptotic,
 }
+
+
+def _named_poi(cls: type[C]) -> type[C]:
+    """Make a calculator take its parameter of interest as ``poi``, too."""
+    cls.__init__ = also_called(poi="poi_key")(cls.__init__)
+    return cls
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,8 +60,9 @@ class _AbstractCalculator:
         params: Start values; those of a Model if None.
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
-        test_statistic: The test statistic, for example `QTilde`.
-        distribution: The distribution of that test statistic.
+        test_statistic: The test statistic, `QTilde` by default.
+        distribution: The distribution of that test statistic; the asymptotic one if
+            None.
         fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
     """
 
@@ -60,12 +70,16 @@ class _AbstractCalculator:
     params: State | None
     observation: Any
     poi_key: Key
-    test_statistic: TestStatistic
+    test_statistic: TestStatistic = dataclasses.field(default_factory=QTilde)
     distribution: Any = None
     fit_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         check_test_statistic(self.test_statistic)
+        if self.distribution is None:
+            matching = _ASYMPTOTIC.get(type(self.test_statistic))
+            chosen = None if matching is None else matching()
+            object.__setattr__(self, "distribution", chosen)
         if not isinstance(self.distribution, Distribution):
             raise ArgumentTypeError(
                 "distribution: expected an instance of a Distribution such as "
@@ -76,11 +90,12 @@ class _AbstractCalculator:
         """Return the keyword arguments of the test statistic."""
         return self.fit_kwargs
 
-    def test(self, poi: Any) -> HypoTestResult:
+    @renamed_keywords(poi="poi_test")
+    def test(self, poi_test: Any) -> HypoTestResult:
         """Test a value of the POI.
 
         Args:
-            poi: The tested value.
+            poi_test: The tested value.
 
         Raises:
             FitError: If fits failed, so that the test statistics of the data and of the
@@ -92,15 +107,15 @@ class _AbstractCalculator:
             self.params,
             self.observation,
             self.poi_key,
-            poi,
+            poi_test,
             **self._options(),
         )
         self._check(result)
         known = self.distribution._missing(result, alt=True) is None
         log_null, log_alt = self.distribution.log_pvalues(result, alt=known)
         xp = namespace(log_null, log_alt)
-        palt = xp.exp(log_alt) if known else None
-        return HypoTestResult(result.value, xp.exp(log_null), palt, result)
+        alt = xp.exp(log_alt) if known else None
+        return HypoTestResult(result.value, xp.exp(log_null), alt, result)
 
     def _check(self, result: TestStatResult) -> None:
         """Raise an error that names the failed fit if no test statistic is known."""
@@ -156,6 +171,7 @@ def _is_known(value: Any) -> bool:
     return is_traced(value) or bool(np.all(np.isfinite(value)))
 
 
+@_named_poi
 class HypoTestCalculator(_AbstractCalculator):
     """Tests values of the POI with any test statistic and distribution.
 
@@ -169,11 +185,12 @@ class HypoTestCalculator(_AbstractCalculator):
         ...     nll, start, 1.0, "mu", QMu(), QMuAsymptotic()
         ... )
         >>> result = calculator.test(3.0)
-        >>> print(f"{result.q_obs:.3f} {result.pnull:.4f}")
+        >>> print(f"{result.q_obs:.3f} {result.null_pvalue:.4f}")
         4.000 0.0228
     """
 
 
+@_named_poi
 @dataclasses.dataclass(frozen=True, eq=False)
 class AsymptoticCalculator(_AbstractCalculator):
     """Tests values of the POI with asymptotic formulas and Asimov data.
@@ -190,7 +207,7 @@ class AsymptoticCalculator(_AbstractCalculator):
             None.
         predict_fn: From a State to the expected observation; None for the expectation
             of the Model.
-        mu_asimov: The POI of the Asimov data.
+        mu_asimov: The POI of the Asimov data; that of the test statistic if None.
         asimov_observation: The Asimov data, if they are given.
         nuisances: ``"a posteriori"`` or ``"a priori"``: the nuisance parameters of the
             Asimov data are those fitted to the data, or the start values.
@@ -207,12 +224,12 @@ class AsymptoticCalculator(_AbstractCalculator):
         >>> result = calculator.test(3.0)
         >>> print(f"{calculator.cls(result):.4f}")
         0.0270
-        >>> print(f"{calculator.expected(result).cls.median:.4f}")
+        >>> print(f"{calculator.expected(result).cl_s.median:.4f}")
         0.0027
     """
 
     predict_fn: Callable[[State], Any] | None = None
-    mu_asimov: Any = 0.0
+    mu_asimov: Any = None
     asimov_observation: Any = None
     nuisances: str = dataclasses.field(default="a posteriori", kw_only=True)
     _shared: dict[str, Any] = dataclasses.field(
@@ -226,10 +243,8 @@ class AsymptoticCalculator(_AbstractCalculator):
                 "test_statistic: asymptotic formulas are known for those of "
                 f"arXiv:1007.1727, not for {type(self.test_statistic).__name__}."
             )
-        if self.distribution is None:
-            matching = _ASYMPTOTIC.get(type(self.test_statistic))
-            chosen = None if matching is None else matching()
-            object.__setattr__(self, "distribution", chosen)
+        if self.mu_asimov is None:
+            object.__setattr__(self, "mu_asimov", self.test_statistic.mu_asimov)
         super().__post_init__()
 
     def _options(self) -> dict[str, Any]:

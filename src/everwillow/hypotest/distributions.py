@@ -181,11 +181,9 @@ class AbstractAsymptotic(Distribution):
 
     def _expected(self, result: TestStatResult) -> ExpectedBands:
         c, c_prime = _in_sigma(result)
-        logs = []
-        for n_sigma in N_SIGMA:
-            null, alt = self._band(n_sigma, c, c_prime)
-            logs.append((jnp.exp(null), jnp.exp(alt), jnp.exp(null - alt)))
-        return ExpectedBands(*(BandValues(*band) for band in zip(*logs, strict=True)))
+        logs = [self._band(n_sigma, c, c_prime) for n_sigma in N_SIGMA]
+        null, alt = (jnp.stack(each) for each in zip(*logs, strict=True))
+        return _bands(jnp.exp(null), jnp.exp(alt), jnp.exp(null - alt), null, alt)
 
     def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
         if result.q_asimov is not None or not (alt or self._null_needs_alt()):
@@ -309,10 +307,8 @@ class EmpiricalDistribution(Distribution):
         alt = jnp.asarray(self.q_alt)
         levels = jax.scipy.special.ndtr(-jnp.asarray(N_SIGMA, alt.dtype))
         q = jnp.nanquantile(alt, levels, method="higher")
-        null = [_tail_fraction(self.q_null, each) for each in q]
-        other = [_tail_fraction(alt, each) for each in q]
-        ratios = [n / a for n, a in zip(null, other, strict=True)]
-        return ExpectedBands(*(BandValues(*v) for v in (null, other, ratios)))
+        null, other = (_tail_fraction(toys, q) for toys in (self.q_null, alt))
+        return _bands(null, other, null / other, jnp.log(null), jnp.log(other))
 
     def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
         del result
@@ -321,29 +317,16 @@ class EmpiricalDistribution(Distribution):
         return None
 
 
-class SimpleEmpiricalDistribution(Distribution):
-    """The empirical distribution of toys under the null hypothesis alone.
+SimpleEmpiricalDistribution = EmpiricalDistribution
+"""Another name of `EmpiricalDistribution`, which needs no toys of the alternative."""
 
-    Attributes:
-        q_null: The test statistic of the toys, shape ``(toys,)``.
-    """
 
-    q_null: Float[Any, " toys"]
-
-    def __init__(self, q_null: Any) -> None:
-        self.q_null = checked_toys(q_null, "q_null")
-
-    def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
-        null = jnp.log(_tail_fraction(self.q_null, jnp.asarray(result.value)))
-        return null, jnp.full_like(null, jnp.nan)
-
-    def _expected(self, result: TestStatResult) -> ExpectedBands:
-        self._require(result, alt=True)
-        raise AssertionError("there is always something missing")
-
-    def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
-        del result
-        return "toys of an alternative hypothesis. It has none." if alt else None
+def _bands(
+    null: Array, alt: Array, ratio: Array, log_null: Array, log_alt: Array
+) -> ExpectedBands:
+    """Return expected values of shape ``(5, ...)``, with their significances."""
+    sigs = significance_of_log(jnp.stack((log_null, log_alt)))
+    return ExpectedBands(*(BandValues(*row) for row in (null, alt, ratio, *sigs)))
 
 
 def checked_toys(q: Any, name: str) -> Any:
@@ -373,7 +356,8 @@ def _tail_fraction(toys: Any, q: Array) -> Array:
     """Return the fraction of toys at least as large as q, NaN if q is NaN."""
     toys = jnp.asarray(toys)
     known = ~jnp.isnan(toys)
-    least = q - TIE * (1 + jnp.abs(q))
-    above = jnp.sum(known & (toys >= least[..., None]), axis=-1)
+    least = jnp.ravel(q - TIE * (1 + jnp.abs(q)))
+    above = jnp.sum(known[None] & (toys[None] >= least[:, None]), axis=-1)
+    above = above.reshape(jnp.shape(q))
     fraction = above / jnp.sum(known)
     return jnp.where(jnp.isnan(q), q, fraction)

@@ -18,6 +18,7 @@ import numpy as np
 from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, ArrayLike
 
+from everwillow._keywords import also_called
 from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array
@@ -29,6 +30,8 @@ from everwillow.hypotest.results import N_SIGMA, BandValues
 BISECTIONS = 60
 # Newton steps from the asymptotic start are converged to the last digit after these.
 NEWTON_STEPS = 6
+# An Asimov test statistic below it gives the standard deviation of this one.
+LEAST_Q_ASIMOV = 1e-10
 # Below this logarithm of a p-value its Newton steps converge from one side.
 TAIL = -2.0
 
@@ -180,24 +183,27 @@ def expected_cls(q_asimov: ArrayLike) -> BandValues:
     return BandValues(*(jnp.exp(log) for log in logs))
 
 
-def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) -> Any:
+def sigma_from_asimov(
+    mu: ArrayLike, q_asimov: ArrayLike, mu_asimov: ArrayLike = 0.0
+) -> Any:
     r"""Return the standard deviation of the best fit, from Asimov data.
 
-    :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}`, arXiv:1007.1727, eq. (30).
+    :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}`, arXiv:1007.1727, eq. (30), where
+    :math:`q_A` is at least 1e-10.
 
     Args:
         mu: The tested value.
-        mu_asimov: The value in the Asimov data.
         q_asimov: Test statistic of the Asimov data.
+        mu_asimov: The value in the Asimov data.
 
     Example:
         >>> from everwillow.hypotest.formulas import sigma_from_asimov
-        >>> print(sigma_from_asimov(2.0, 0.0, 16.0))
+        >>> print(sigma_from_asimov(2.0, 16.0))
         0.5
     """
     xp = namespace(mu, mu_asimov, q_asimov)
     difference = xp.asarray(mu) - xp.asarray(mu_asimov)
-    return xp.abs(difference) / xp.sqrt(q_asimov)
+    return xp.abs(difference) / xp.sqrt(xp.maximum(q_asimov, LEAST_Q_ASIMOV))
 
 
 def significance(pvalue: ArrayLike) -> Any:
@@ -220,12 +226,13 @@ def _significance(pvalue: Any) -> Any:
     return -ndtri(pvalue)
 
 
-def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
+@also_called(pnull="null_pvalue", palt="alt_pvalue")
+def cl_s(null_pvalue: ArrayLike, alt_pvalue: ArrayLike) -> Any:
     r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
 
     Args:
-        pnull: Probability of at least this test statistic under the tested value.
-        palt: This probability under the alternative hypothesis.
+        null_pvalue: Probability of at least this test statistic under the tested value.
+        alt_pvalue: This probability under the alternative hypothesis.
 
     Returns:
         The ratio, NaN if both are 0.
@@ -235,6 +242,6 @@ def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
         >>> print(f"{cl_s(0.02, 0.4):.2f}")
         0.05
     """
-    xp = namespace(pnull, palt)
-    null, alt = xp.asarray(pnull), xp.asarray(palt)
+    xp = namespace(null_pvalue, alt_pvalue)
+    null, alt = xp.asarray(null_pvalue), xp.asarray(alt_pvalue)
     return xp.where(alt > 0, null, np.nan) / xp.where(alt > 0, alt, 1)

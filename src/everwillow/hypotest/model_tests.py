@@ -15,13 +15,17 @@ from everwillow.hypotest._likelihood_ratio import own_poi
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.formulas import safe_root
 from everwillow.hypotest.model_limits import start_state
-from everwillow.hypotest.results import BandValues, observed_and_expected
+from everwillow.hypotest.results import (
+    AbstractPvalues,
+    BandValues,
+    observed_and_expected,
+)
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde
 from everwillow.statelib import State
 from everwillow.statelib.state import Parameters
 
 
-class ClsResult(eqx.Module):
+class ClsResult(AbstractPvalues):
     """The CLs of one value of a parameter of interest.
 
     Attributes:
@@ -29,8 +33,9 @@ class ClsResult(eqx.Module):
         value: The tested value.
         observed: CLs of the data.
         expected: CLs expected without signal.
-        pnull: Probability of data at least as extreme with the tested value (CLs+b).
-        palt: Probability of data at least as extreme without signal (CLb).
+        null_pvalue: Probability of data at least as extreme with the tested value
+            (CLs+b).
+        alt_pvalue: Probability of data at least as extreme without signal (CLb).
         mu_hat: The best fit.
         nuisances: The nuisance parameters of the Asimov data, as in `limits`.
     """
@@ -39,8 +44,8 @@ class ClsResult(eqx.Module):
     value: Any
     observed: Any
     expected: BandValues
-    pnull: Any
-    palt: Any
+    null_pvalue: Any
+    alt_pvalue: Any
     mu_hat: Any
     nuisances: str = eqx.field(static=True)
 
@@ -114,9 +119,9 @@ def cls(
         poi=_text(poi),
         value=value,
         observed=calculator.cls(result),
-        expected=calculator.expected(result).cls,
-        pnull=result.pnull,
-        palt=result.palt,
+        expected=calculator.expected(result).cl_s,
+        null_pvalue=result.null_pvalue,
+        alt_pvalue=result.alt_pvalue,
         mu_hat=result.test_stat_result.extras["mu_hat"],
         nuisances=nuisances,
     )
@@ -222,7 +227,7 @@ def discovery(
     return DiscoveryResult(
         poi=_text(poi),
         significance=_root(xp, test.value),
-        pvalue=result.pnull,
+        pvalue=result.null_pvalue,
         expected=_root(xp, test.q_asimov),
         mu_hat=test.extras["mu_hat"],
         q0=test.value,

@@ -1,14 +1,15 @@
 """The records that hypothesis tests return."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import RESULTS, unknown_key
+from everwillow._keywords import renamed_attribute
 from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow.toys.fits import describe
@@ -43,21 +44,43 @@ class TestStatResult(eqx.Module):
     extras: dict[str, Any] = eqx.field(default_factory=dict)
 
 
-class HypoTestResult(eqx.Module):
+class AbstractPvalues(eqx.Module):
+    """A record with the p-values of a test, which ``pnull`` and ``palt`` are, too."""
+
+    old_fields: ClassVar[Mapping[str, str]] = {
+        "pnull": "null_pvalue",
+        "palt": "alt_pvalue",
+    }
+
+    null_pvalue: eqx.AbstractVar[Any]
+    alt_pvalue: eqx.AbstractVar[Any]
+
+    @property
+    def pnull(self) -> Any:
+        """The same as `null_pvalue`."""
+        return self.null_pvalue
+
+    @property
+    def palt(self) -> Any:
+        """The same as `alt_pvalue`."""
+        return self.alt_pvalue
+
+
+class HypoTestResult(AbstractPvalues):
     """The outcome of a hypothesis test.
 
     Attributes:
         q_obs: The test statistic of the data.
-        pnull: Probability of data with at least this test statistic under the tested
-            value (CLs+b of a limit).
-        palt: This probability under the alternative hypothesis (CLb of a limit); None
-            if the alternative is not known.
+        null_pvalue: Probability of data with at least this test statistic under the
+            tested value (CLs+b of a limit).
+        alt_pvalue: This probability under the alternative hypothesis (CLb of a limit);
+            None if the alternative is not known.
         test_stat_result: The result of the test statistic.
     """
 
     q_obs: Any
-    pnull: Any
-    palt: Any
+    null_pvalue: Any
+    alt_pvalue: Any
     test_stat_result: TestStatResult
 
 
@@ -119,17 +142,32 @@ def observed_and_expected(
 class ExpectedBands(_AbstractNamedValues):
     """Expected p-values of a test, each with its bands.
 
-    Iterating gives pairs ``(name, BandValues)``; ``expected["cls"]`` is one of them.
+    Iterating gives pairs ``(name, BandValues)``; ``expected["cl_s"]`` is one of them.
 
     Attributes:
-        pnull: The p-values of the tested value.
-        palt: The p-values of the alternative hypothesis.
-        cls: The ratio of the two.
+        null_pvalue: The p-values of the tested value.
+        alt_pvalue: The p-values of the alternative hypothesis.
+        cl_s: The ratio of the two, CLs.
+        null_sig: The p-values of the tested value as significances, one-sided.
+        alt_sig: Those of the alternative hypothesis as significances.
     """
 
-    pnull: BandValues
-    palt: BandValues
-    cls: BandValues
+    # The names in files of earlier versions, which have no significances.
+    old_fields: ClassVar[Mapping[str, str]] = {
+        "pnull": "null_pvalue",
+        "palt": "alt_pvalue",
+        "cls": "cl_s",
+    }
+
+    null_pvalue: BandValues
+    alt_pvalue: BandValues
+    cl_s: BandValues
+    null_sig: BandValues | None = None
+    alt_sig: BandValues | None = None
+
+    pnull: ClassVar[Any] = renamed_attribute("null_pvalue")
+    palt: ClassVar[Any] = renamed_attribute("alt_pvalue")
+    cls: ClassVar[Any] = renamed_attribute("cl_s")
 
 
 class ToyResult(eqx.Module):

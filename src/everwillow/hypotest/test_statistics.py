@@ -7,7 +7,7 @@ likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
 
 import abc
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Unpack
 
 import equinox as eqx
@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._keywords import also_called
 from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
+from everwillow.engine.problem import check_mapping
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import conditional_fit, pose
 from everwillow.fitting.options import FitOptions, takes_options
@@ -50,6 +52,7 @@ class TestStatistic(eqx.Module):
         ``"test"`` replaces `poi_test` as the tested value.
         """
 
+    @also_called(poi="poi_key")
     def compute(
         self,
         nll_fn: Any,
@@ -91,7 +94,7 @@ class CowanTestStatistic(TestStatistic):
 
     - ``asimov_observation``: Asimov data for ``q_asimov``; or ``predict_fn``, from a
       State to the expected observation, to make them.
-    - ``mu_asimov``: the POI of the Asimov data, by default 0.
+    - ``mu_asimov``: the POI of the Asimov data, by default that of the test statistic.
     - ``nuisances``: ``"a posteriori"`` (default), the Asimov data are made with the
       nuisance parameters fitted to the data at `mu_asimov`; or ``"a priori"``, with
       the start values.
@@ -103,7 +106,12 @@ class CowanTestStatistic(TestStatistic):
     If negative values of the POI are unphysical, a failed free fit is repeated with a
     lower bound of 0. Ranges of fits, such as those of a workspace, do not bound the
     POI.
+
+    Args:
+        mu_asimov: The POI of the Asimov data.
     """
+
+    mu_asimov: Any = 0.0
 
     # How to treat a negative best fit of the POI: like any other (None); the likelihood
     # ratio is to the POI at 0 ("zero"), eq. (10); the same, where the tested value is 0
@@ -141,7 +149,7 @@ class CowanTestStatistic(TestStatistic):
         *,
         asimov_observation: Any = None,
         predict_fn: Callable[[State], Any] | None = None,
-        mu_asimov: Any = 0.0,
+        mu_asimov: Any = None,
         nuisances: str = "a posteriori",
         throw: bool = False,
         shared: dict[str, Any] | None = None,
@@ -149,6 +157,7 @@ class CowanTestStatistic(TestStatistic):
         **fit_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
         shared = {} if shared is None else shared
+        mu_asimov = self.mu_asimov if mu_asimov is None else mu_asimov
         test, mu_asimov = self._tested(poi_test), self._asimov_poi(mu_asimov)
         problem = pose(nll_fn, params, observation, **fit_kwargs)
         posteriori = check_nuisances(nuisances)
@@ -269,23 +278,29 @@ def check_test_statistic(test_statistic: Any) -> TestStatistic:
     )
 
 
+@also_called(poi="poi_key")
 @takes_options(FitOptions)
 def constrained_fit(
     nll_fn: Any,
     params: State | None = None,
     observation: Any = None,
+    poi_fixed: Mapping[Key, Any] | None = None,
     *,
-    poi_key: Key,
-    poi_value: Any,
+    poi_key: Key | None = None,
+    poi_value: Any = None,
     throw: bool = True,
     **options: Unpack[FitOptions],
 ) -> FitResult:
     """Fit with the POI held at a value, in the program of the free fit.
 
+    The POI and its value are either `poi_fixed` or `poi_key` and `poi_value`.
+
     Args:
         nll_fn: -ln L or a Model, as in `fit`.
         params: Start values; those of a Model if None.
         observation: The data; those of a Model if None.
+        poi_fixed: Key to value of one or several parameters to hold, a State or a dict;
+            they need not be free in `fixed`.
         poi_key: The parameter of interest.
         poi_value: The value at which to hold it.
         throw: Whether to raise an error if there is no minimum.
@@ -297,10 +312,27 @@ def constrained_fit(
         >>> def nll(params, data):
         ...     return 0.5 * ((data - params["a"] - params["b"]) ** 2 + params["b"]**2)
         >>> start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
-        >>> result = constrained_fit(nll, start, 3.0, poi_key="a", poi_value=1.0)
+        >>> result = constrained_fit(nll, start, 3.0, {"a": 1.0})
         >>> print(f"{result.params['b']:.3f}")
         1.000
     """
+    held = _held(poi_fixed, poi_key, poi_value)
+    fixed = check_mapping(options.get("fixed"), "fixed")
+    options["fixed"] = {k: v for k, v in fixed.items() if k not in held}
     return conditional_fit(
-        nll_fn, params, observation, held={poi_key: poi_value}, throw=throw, **options
+        nll_fn, params, observation, held=held, throw=throw, **options
     )
+
+
+def _held(poi_fixed: Any, poi_key: Key | None, poi_value: Any) -> dict[Key, Any]:
+    """Return the parameters to hold, from the one or the other form of arguments."""
+    pair = poi_key is not None, poi_value is not None
+    if any(pair) != all(pair) or (poi_fixed is None) != all(pair):
+        raise ArgumentTypeError(
+            "constrained_fit: expected poi_fixed={'mu': 1.0}, or both poi_key and "
+            "poi_value."
+        )
+    if poi_key is not None:
+        return {poi_key: poi_value}
+    held = check_mapping(poi_fixed, "poi_fixed")
+    return {key: value for key, value in held.items() if value is not None}

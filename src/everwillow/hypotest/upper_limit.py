@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, NoLimitError
+from everwillow._keywords import also_called, renamed_keywords
 from everwillow._numerics import is_traced
 from everwillow.hypotest._root_finding import host_root, traced_root
 from everwillow.hypotest.results import BAND_NAMES, BandValues, ExpectedBands
@@ -17,8 +18,10 @@ from everwillow.hypotest.results import BAND_NAMES, BandValues, ExpectedBands
 RTOL, ATOL, MAX_STEPS = 1e-9, 1e-10, 100
 
 
+@renamed_keywords(objective="objective_fn")
+@also_called(fn="objective_fn")
 def upper_limit(
-    objective: Callable[[Any], Any],
+    objective_fn: Callable[[Any], Any],
     bounds: Sequence[Any],
     level: float = 0.05,
     *,
@@ -33,7 +36,7 @@ def upper_limit(
     objective depends on.
 
     Args:
-        objective: ``objective(poi)``, for example CLs.
+        objective_fn: ``objective_fn(poi)``, for example CLs.
         bounds: Two values of the POI with the limit between them.
         level: One minus the confidence level.
         solver: A root finder of optimistix, with its own `rtol` and `atol`.
@@ -43,8 +46,8 @@ def upper_limit(
         max_steps: Largest number of evaluations.
 
     Raises:
-        ArgumentValueError: If there is no limit between the bounds, or the objective
-            is NaN. In a trace the limit is NaN instead.
+        NoLimitError: If there is no limit between the bounds, or the objective is NaN.
+            In a trace the limit is NaN instead.
 
     Example:
         >>> import jax.numpy as jnp
@@ -56,7 +59,7 @@ def upper_limit(
     _check_level(level)
 
     def excess(poi: Any) -> Any:
-        return objective(poi) - level
+        return objective_fn(poi) - level
 
     if solver is not None:
         return _with_solver(excess, (low, high), level, solver, max_steps)
@@ -98,8 +101,10 @@ def _with_solver(excess, ends, level, solver, max_steps) -> Any:
     return root if traced else _checked_root(float(root), "upper_limit")
 
 
+@renamed_keywords(band_objective="band_objective_fn")
+@also_called(fn="band_objective_fn")
 def expected_upper_limit(
-    band_objective: Callable[[Any], BandValues | ExpectedBands],
+    band_objective_fn: Callable[[Any], BandValues | ExpectedBands],
     bounds: Sequence[Any],
     level: float = 0.05,
     *,
@@ -110,9 +115,9 @@ def expected_upper_limit(
     """Return the expected limit with its bands.
 
     Args:
-        band_objective: ``band_objective(poi)``, the expected CLs: `BandValues`, or
-            `ExpectedBands`, of which ``cls`` is taken. What it returns for one value
-            of the POI serves all five limits.
+        band_objective_fn: ``band_objective_fn(poi)``, the expected CLs: `BandValues`,
+            or `ExpectedBands`, of which ``cl_s`` is taken. What it returns for one
+            value of the POI serves all five limits.
         bounds: Two values of the POI with all five limits between them.
         level: One minus the confidence level.
         rtol: Relative accuracy of the limits.
@@ -120,8 +125,8 @@ def expected_upper_limit(
         max_steps: Largest number of evaluations for each.
 
     Raises:
-        ArgumentValueError: If one of them is not between the bounds, or the objective
-            is NaN. In a trace that limit is NaN instead.
+        NoLimitError: If one of them is not between the bounds, or the objective is NaN.
+            In a trace that limit is NaN instead.
 
     Example:
         >>> from everwillow.hypotest import expected_upper_limit
@@ -136,8 +141,8 @@ def expected_upper_limit(
     known: dict[float, list[Any]] = {}
 
     def excess(poi: Any) -> list[Any]:
-        bands = band_objective(poi)
-        bands = bands.cls if isinstance(bands, ExpectedBands) else bands
+        bands = band_objective_fn(poi)
+        bands = bands.cl_s if isinstance(bands, ExpectedBands) else bands
         return [value - level for _, value in bands]
 
     at_low = excess(low)
@@ -169,21 +174,23 @@ def expected_upper_limit(
     return BandValues(*limits)
 
 
+@renamed_keywords(objective="objective_fn")
+@also_called(fn="objective_fn")
 def upper_limit_scan(
-    objective: Callable[[Any], Any], scan: Any, level: float = 0.05
+    objective_fn: Callable[[Any], Any], scan: Any, level: float = 0.05
 ) -> float:
     """Return the limit by linear interpolation between the points of a scan.
 
     Where the objective crosses the level several times, the largest limit is taken.
 
     Args:
-        objective: ``objective(poi)``, for example CLs.
+        objective_fn: ``objective_fn(poi)``, for example CLs.
         scan: Increasing values of the POI, shape ``(points,)``.
         level: One minus the confidence level.
 
     Raises:
-        ArgumentValueError: If the objective does not fall below the level within the
-            scan, or is NaN at one of its points.
+        NoLimitError: If the objective does not fall below the level within the scan,
+            or is NaN at one of its points.
 
     Example:
         >>> import numpy as np
@@ -198,16 +205,16 @@ def upper_limit_scan(
         raise ArgumentValueError(
             "scan: expected two or more finite values in increasing order."
         )
-    values = np.array([float(objective(point)) for point in points])
+    values = np.array([float(objective_fn(point)) for point in points])
     if np.any(np.isnan(values)):
         wrong = ", ".join(f"{p:g}" for p in points[np.isnan(values)][:10])
-        raise ArgumentValueError(
+        raise NoLimitError(
             f"upper_limit_scan: the objective is NaN at {wrong}; probably a fit failed "
             "there."
         )
     (falls,) = np.nonzero((values[:-1] >= level) & (values[1:] < level))
     if falls.size == 0:
-        raise ArgumentValueError(
+        raise NoLimitError(
             f"upper_limit_scan: the objective does not fall below {level:g} between "
             f"{points[0]:g} and {points[-1]:g}; its values are from {values.min():.4g} "
             f"to {values.max():.4g}. Scan a wider range."
@@ -217,14 +224,16 @@ def upper_limit_scan(
     return float(points[i] + part * (points[i + 1] - points[i]))
 
 
+@renamed_keywords(objective="objective_fn")
+@also_called(fn="objective_fn")
 def upper_limit_toys(
-    objective: Callable[[Any, Any], Any],
+    objective_fn: Callable[[Any, Any], Any],
     bounds: Sequence[Any],
     key: Any,
     level: float = 0.05,
     *,
     tol: float = 1e-2,
-    max_iterations: int = 30,
+    max_iterations: int = 100,
 ) -> float:
     """Return the limit of an objective that is computed with toys, by bisection.
 
@@ -233,7 +242,7 @@ def upper_limit_toys(
     the limit still has the statistical error of the toys, which other keys show.
 
     Args:
-        objective: ``objective(poi, key)``, for example CLs from toys.
+        objective_fn: ``objective_fn(poi, key)``, for example CLs from toys.
         bounds: Two values of the POI with the limit between them.
         key: PRNG key.
         level: One minus the confidence level.
@@ -241,8 +250,8 @@ def upper_limit_toys(
         max_iterations: Largest number of bisections.
 
     Raises:
-        ArgumentValueError: If there is no limit between the bounds, the objective is
-            NaN, or the bisections do not suffice.
+        NoLimitError: If there is no limit between the bounds, the objective is NaN, or
+            the bisections do not suffice.
 
     Example:
         >>> import jax.numpy as jnp
@@ -255,19 +264,19 @@ def upper_limit_toys(
     _check_level(level)
     if not tol > 0:
         raise ArgumentValueError(f"tol: expected a positive number, got {tol!r}.")
-    ends = [float(objective(poi, key)) - level for poi in (low, high)]
+    ends = [float(objective_fn(poi, key)) - level for poi in (low, high)]
     _check_signs((low, high), ends, level, "upper_limit_toys")
     count = 0
     while high - low > tol:
         if count == max_iterations:
-            raise ArgumentValueError(
+            raise NoLimitError(
                 f"upper_limit_toys: after {max_iterations} bisections the limit is "
                 f"only known to be between {low:g} and {high:g}. Raise max_iterations "
                 "or tol."
             )
         count += 1
         middle = 0.5 * (low + high)
-        value = float(objective(middle, key)) - level
+        value = float(objective_fn(middle, key)) - level
         if np.isnan(value):
             return _checked_root(value, "upper_limit_toys")
         if (value > 0) == (ends[0] > 0):
@@ -307,14 +316,14 @@ def _check_signs(ends, values, level: float, where: str) -> None:
     first, second = (float(value) + level for value in values)
     if np.isnan(first) or np.isnan(second):
         wrong = ends[0] if np.isnan(first) else ends[1]
-        raise ArgumentValueError(
+        raise NoLimitError(
             f"{where}: the objective is NaN at {wrong:g}; probably a fit failed there."
         )
     if (first > level) != (second > level) or level in (first, second):
         return
     side = "above" if first > level else "below"
     mend = "Raise the upper bound." if first > level else "Lower the lower bound."
-    raise ArgumentValueError(
+    raise NoLimitError(
         f"{where}: the limit is not inside the bounds. At both {ends[0]:g} and "
         f"{ends[1]:g} the objective is {side} {level:g}: {first:.4g} and {second:.4g}. "
         f"{mend}"
@@ -323,7 +332,7 @@ def _check_signs(ends, values, level: float, where: str) -> None:
 
 def _checked_root(root: float, where: str) -> float:
     if np.isnan(root):
-        raise ArgumentValueError(
+        raise NoLimitError(
             f"{where}: no limit was found. The objective is NaN between the bounds, as "
             "where fits fail, or more max_steps are needed."
         )

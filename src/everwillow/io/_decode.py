@@ -143,16 +143,19 @@ def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
     name = node["type"]
     cls = class_named(name)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    unknown = sorted(set(node["fields"]) - set(fields))
+    old = getattr(cls, "old_fields", {})
+    stored = {old.get(field, field): field for field in node["fields"]}
+    unknown = sorted(stored[field] for field in set(stored) - set(fields))
     if unknown:
         raise ValueError(f"this version of {name} has no field {', '.join(unknown)}")
     # Not through `__init__`, which may take other arguments and compute the fields;
     # JAX makes copies of Modules in the same way.
     record = object.__new__(cls)
     for field in fields.values():
-        if field.name in node["fields"]:
-            where = (*path, segment(field.name, at_root=not path))
-            value = _value(node["fields"][field.name], where, arrays)
+        if field.name in stored:
+            written = stored[field.name]
+            where = (*path, segment(written, at_root=not path))
+            value = _value(node["fields"][written], where, arrays)
         elif field.default is not dataclasses.MISSING:
             value = field.default
         else:

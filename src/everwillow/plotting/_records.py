@@ -177,8 +177,8 @@ def correlation_of(result: Any) -> tuple[Any, Any]:
 
 def five_of(expected: Any) -> Any:
     """Return rows of five values from records with bands; arrays as they are."""
-    if _has(expected, "cls"):
-        return five_of(expected.cls)
+    if _has(expected, "cl_s"):
+        return five_of(expected.cl_s)
     if _has(expected, *BANDS):
         rows = [np.asarray(getattr(expected, name), float) for name in BANDS]
         return np.stack(rows, axis=-1)

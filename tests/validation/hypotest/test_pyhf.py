@@ -64,10 +64,10 @@ def test_pvalues_and_bands(case):
     )
     for row in case["tests"]:
         result = tests.test(row["poi"])
-        np.testing.assert_allclose(result.pnull, row["pnull"], rtol=1e-5)
-        np.testing.assert_allclose(result.palt, row["palt"], rtol=1e-5)
+        np.testing.assert_allclose(result.null_pvalue, row["pnull"], rtol=1e-5)
+        np.testing.assert_allclose(result.alt_pvalue, row["palt"], rtol=1e-5)
         np.testing.assert_allclose(tests.cls(result), row["cls"], rtol=1e-5)
-        bands = tests.expected(result).cls
+        bands = tests.expected(result).cl_s
         root = np.sqrt(result.test_stat_result.q_asimov)
         for n_sigma, (_, found), expected in zip(
             N_SIGMA, bands, row["expected"], strict=True
@@ -81,7 +81,7 @@ def test_pvalues_and_bands(case):
 def test_discovery(case):
     tests = AsymptoticCalculator(model_of(case, (0.0, 10.0)), None, None, "mu", Q0())
     result = tests.test(0.0)
-    np.testing.assert_allclose(result.pnull, case["discovery"], rtol=1e-5)
+    np.testing.assert_allclose(result.null_pvalue, case["discovery"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
