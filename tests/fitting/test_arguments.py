@@ -199,7 +199,7 @@ def test_a_likelihood_that_is_not_finite_at_the_start():
 
 
 def test_a_gradient_that_is_not_finite_at_the_start():
-    with pytest.raises(FitError, match=r"not finite.*mu=0, sigma=3") as caught:
+    with pytest.raises(FitError, match=r"not finite.*mu=0.0, sigma=3.0") as caught:
         ew.fit(root, state(mu=0.0, sigma=3.0), 1.0)
     assert bool(caught.value.result.status == RESULTS.nonfinite_start)
     # The likelihood itself is finite there, which helps to find the reason.

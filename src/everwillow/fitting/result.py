@@ -1,7 +1,7 @@
 """The result of a fit."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import equinox as eqx
 import jax
@@ -15,8 +15,9 @@ from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
-from everwillow.engine.layout import Layout
+from everwillow.engine.layout import Layout, ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
+from everwillow.engine.problem import check_state
 from everwillow.statelib import State
 
 
@@ -34,12 +35,19 @@ _REMARKS = {
 }
 
 
+# The value of all fields that were not given.
+_NOT_COMPUTED = cast(Any, None)
+
+
 class FitResult(eqx.Module):
     """The result of a fit: a pytree of values, with the structure that names them.
 
     Vectors and matrices go over the fitted parameters, array leaves ravelled, in State
     order; `labels` names their rows. ``hessian`` is that of -ln L, so its inverse is
     the covariance matrix, without any factor 2.
+
+    A result can be made from `params`, `nll`, `success` and `solver_result` alone; all
+    else is then not computed.
 
     Attributes:
         params: Best-fit values in the structure of the start values; fixed entries
@@ -71,20 +79,26 @@ class FitResult(eqx.Module):
     params: State
     nll: Float[Values, ""]
     success: Bool[Values, ""]
-    status: RESULTS
-    edm: Float[Values, ""]
-    num_steps: Int[Values, ""]
-    gradient: Float[Values, " free"]
-    hessian: Float[Values, "free free"] | None
-    at_bound: Bool[Values, " free"]
-    newton: Float[Values, " free"]
-    solver_result: optx.Solution | None
-    constraints: Mapping[Key, Any]
-    free: tuple[int, ...] = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True)
+    status: RESULTS = _NOT_COMPUTED
+    edm: Float[Values, ""] = _NOT_COMPUTED
+    num_steps: Int[Values, ""] = _NOT_COMPUTED
+    gradient: Float[Values, " free"] = _NOT_COMPUTED
+    hessian: Float[Values, "free free"] | None = None
+    at_bound: Bool[Values, " free"] = _NOT_COMPUTED
+    newton: Float[Values, " free"] = _NOT_COMPUTED
+    solver_result: optx.Solution | None = None
+    constraints: Mapping[Key, Any] = eqx.field(default_factory=dict)
+    free: tuple[int, ...] = eqx.field(static=True, default=())
+    layout: Layout = eqx.field(static=True, default=_NOT_COMPUTED)
     bound_distances: Float[Values, " free"] | None = None
     remark: str = eqx.field(static=True, default="")
     derivatives: str = eqx.field(static=True, default=EXACT)
+
+    def __post_init__(self) -> None:
+        """Find the structure of the parameters where it is not given: all are free."""
+        if self.layout is None:
+            self.layout, _, _ = ravel_state(check_state(self.params))
+            self.free = tuple(range(self.layout.size))
 
     @classmethod
     def of(cls, **fields: Any) -> "FitResult":
@@ -168,6 +182,8 @@ class FitResult(eqx.Module):
         if np.ndim(self.success):
             good = int(np.sum(self.success))
             return f"{good} of {np.size(self.success)} fits ended at a minimum."
+        if self.status is None:
+            return "Minimum found." if bool(self.success) else "No minimum found."
         if self.solver_result is None and bool(self.success):
             return "Every parameter is fixed: evaluated, not fitted."
         steps = int(self.num_steps)

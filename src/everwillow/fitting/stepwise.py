@@ -1,7 +1,9 @@
 """`ifit`: the fit of `fit`, step by step, with callbacks and checkpoints."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -63,6 +65,7 @@ def ifit(
     throw: bool = True,
     callbacks: Iterable[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
 ) -> FitResult:
     """Minimise like `fit`, step by step, with callbacks and checkpoints.
 
@@ -90,6 +93,8 @@ def ifit(
             ends with the identical result; after the end it returns that result at
             once. A larger `max_steps` continues a fit that had too few. Code is not
             compared: delete the directory after a change of what `nll_fn` computes.
+        progress: Whether to show a `everwillow.progress.ProgressBar`. By default on a
+            terminal, if tqdm is installed.
 
     Returns:
         The best fit, as from `fit`.
@@ -128,10 +133,10 @@ def ifit(
     warn_before_fit(task, numbers)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
-    count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
-    outcome, solution = programs.call(
-        finish, task, numbers, progress, np.asarray(count)
-    )
+    with _bar(progress=progress) as bar:
+        watching = (*callbacks, *bar)
+        count, end = _iterate(task, numbers, max_steps, watching, checkpoint)
+    outcome, solution = programs.call(finish, task, numbers, end, np.asarray(count))
     stats = {**solution.stats, "max_steps": max_steps}
     solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     sides = bound_distances(task, numbers, outcome)
@@ -139,6 +144,30 @@ def ifit(
         task.layout, numbers, outcome, solution, arguments.constraints, sides
     )
     return result.check() if throw else result
+
+
+@contextlib.contextmanager
+def _bar(*, progress: bool | None) -> Iterator[tuple[Callback, ...]]:
+    """Give the callback that shows the progress of a fit, if it is wanted."""
+    wanted = sys.stderr.isatty() if progress is None else progress
+    made = _progress_bar(needed=progress is True) if wanted else None
+    if made is None:
+        yield ()
+        return
+    with made as bar:
+        yield (bar,)
+
+
+def _progress_bar(*, needed: bool) -> Any:
+    """Return a progress bar; None without tqdm, unless it is needed."""
+    try:
+        # tqdm is optional, and slow to import.
+        from everwillow.progress import ProgressBar  # noqa: PLC0415
+    except ImportError:
+        if needed:
+            raise
+        return None
+    return ProgressBar()
 
 
 def _iterate(

@@ -21,6 +21,9 @@ START_WEIGHT = 0.1
 # Of the stand-in and the exact curvature, the one that predicted the last decrease
 # better, by this factor, is the model of the next step.
 BETTER = 1.5
+# The first trust region reaches at least so many standard errors. Not a whole one: with
+# one event that is exactly the distance to a rate of zero.
+LEAST_FIRST_RADIUS = 0.9
 
 
 def axes(
@@ -59,7 +62,7 @@ def first_radius(
     Parameters that are zero may take their own Newton step.
     """
     reach = jnp.where(x == 0, gradient / scale, scale * x)
-    return jnp.maximum(norm(reach), 1.0)
+    return jnp.maximum(norm(reach), LEAST_FIRST_RADIUS)
 
 
 class StepQuality(NamedTuple):

@@ -59,6 +59,9 @@ def locate(params: Any, fixed: Any) -> Point:
         params: A State, a dict or another pytree of parameters, or a FitResult.
         fixed: As in `fit`; None with a FitResult means "as in that fit".
     """
+    if isinstance(params, FitResult) and params.at_bound is None:
+        # Made of values alone: it does not tell what was fixed.
+        params = params.params
     if isinstance(params, FitResult):
         return _locate_result(params, fixed)
     params = as_state(params)
