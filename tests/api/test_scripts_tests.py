@@ -1,5 +1,7 @@
 """Forms of calls that existing scripts rely on: hypothesis tests and limits."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -392,3 +394,63 @@ def test_expected_limits_of_bands():
     ):
         wanted = -np.log(0.05) * np.arange(1, 6)
         np.testing.assert_allclose([v for _, v in found], wanted, rtol=1e-7)
+
+
+def test_bands_in_files_of_earlier_versions_are_read(tmp_path):
+    band = BandValues(0.0, 1.0, 2.0, 3.0, 4.0)
+    ew.io.save(ExpectedBands(band, band, band), tmp_path / "bands.json")
+    text = (tmp_path / "bands.json").read_text()
+    for new, old in (("null_pvalue", "pnull"), ("alt_pvalue", "palt"), ("cl_s", "cls")):
+        text = text.replace(new, old)
+    document = {k: v for k, v in json.loads(text).items() if k != "digest"}
+    (tmp_path / "bands.json").write_text(json.dumps(document))
+    loaded = ew.io.load(tmp_path / "bands.json")
+    assert loaded.cl_s.median == 2.0
+    assert loaded.null_sig is None
+
+
+def counting(params, data):
+    rate = params["mu"] * data["s"] + data["b"]
+    return rate - data["n"] * jnp.log(rate)
+
+
+@pytest.mark.parametrize("kind", [QMu, TMu, QTilde, TMuTilde, Q0])
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@pytest.mark.parametrize("asimov", [False, True])
+def test_counts_of_one_bin_never_give_nan(kind, start, asimov):
+    state = sl.State.from_pytree({"mu": start})
+    for n, b, mu in [
+        (0.0, 0.1, 0.0),
+        (0.0, 3.0, 1.0),
+        (0.0, 1e4, 5.0),
+        (1.0, 50.0, 1.0),
+        (1.0, 1e-3, 0.0),
+        (3.0, 1e4, 100.0),
+        (20.0, 1e-3, 1e-3),
+    ]:
+        data = {"n": n, "s": 10.0, "b": b}
+        options = {"asimov_observation": {**data, "n": b}} if asimov else {}
+        result = kind().compute(counting, state, data, "mu", mu, **options)
+
+        def twice(rate, n=n):
+            return 2 * (rate - (n * np.log(rate) if n else 0.0))
+
+        tested = 0.0 if kind is Q0 else mu
+        best = (n - b) / 10
+        if kind in (QTilde, TMuTilde) or (kind is Q0 and n <= b):
+            best = max(best, 0.0)
+        zero = (kind in (QMu, QTilde) and best > tested) or (kind is Q0 and best <= 0)
+        wanted = twice(b + 10 * tested) - twice(b + 10 * best)
+        atol = 1e-6 * (1 + b) ** 0.5
+        np.testing.assert_allclose(result.value, 0 if zero else wanted, atol=atol)
+        if asimov:
+            assert np.isfinite(result.q_asimov)
+
+
+def test_no_event_at_all_is_the_same_in_compiled_code():
+    def q(n):
+        return TMu().compute(nll, START, n, "mu", 1.0).value
+
+    counts = jnp.array([0.0, 1.0, 55.0])
+    wanted = [q_mu(n, 1.0) if n else 120.0 for n in (0.0, 1.0, 55.0)]
+    np.testing.assert_allclose(jax.jit(jax.vmap(q))(counts), wanted, rtol=1e-6)
