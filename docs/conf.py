@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 
@@ -13,25 +14,23 @@ import tempfile
 # start looking for other devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# On a slow machine a program may compile for long, and what XLA or everwillow log of
-# that is no fault of a page: the kernels do not log it.
+# What XLA logs of a program that compiles for long is no fault of a page.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-startup = pathlib.Path(tempfile.mkdtemp(), "profile_default", "startup")
-startup.mkdir(parents=True)
-quiet = 'import logging\n\nlogging.getLogger("everwillow").setLevel(logging.ERROR)\n'
-(startup / "quiet.py").write_text(quiet)
+
+_HERE = pathlib.Path(__file__).parent
+profile = pathlib.Path(tempfile.mkdtemp(), "profile_default")
+(profile / "startup").mkdir(parents=True)
+shutil.copy(_HERE / "_extensions" / "kernel_startup.py", profile / "startup")
 # Kernels of one build talk to it alone, so their notices of open ports say nothing.
-(startup.parent / "ipython_kernel_config.py").write_text(
-    'c.IPKernelApp.log_level = "ERROR"\n'
-)
-os.environ["IPYTHONDIR"] = str(startup.parents[1])
+(profile / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n')
+os.environ["IPYTHONDIR"] = str(profile.parent)
 
 project = "everwillow"
 author = "The everwillow developers"
 project_copyright = "The everwillow developers"
 version = release = importlib.metadata.version("everwillow")
 
-sys.path.append(str(pathlib.Path(__file__).parent / "_extensions"))
+sys.path.append(str(_HERE / "_extensions"))
 extensions = [
     "formulas",
     "functions_of",
@@ -70,7 +69,6 @@ def _digest(folder: pathlib.Path) -> str:
 
 # A page is executed again when the page or the library has changed. The gate builds
 # all of them anew, with `-D nb_execution_mode=force`.
-_HERE = pathlib.Path(__file__).parent
 _LIBRARY = _digest(_HERE.parent / "src")
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(_HERE / "_build" / "executed" / _LIBRARY)
