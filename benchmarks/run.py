@@ -25,6 +25,7 @@ TOPICS = (
     "rankings",
     "limits",
     "toys",
+    "unbinned",
     "published_fits",
     "published_limits",
     "large_workspaces",

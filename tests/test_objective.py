@@ -188,6 +188,21 @@ def test_a_hessian_in_blocks_of_columns_is_the_hessian(size):
     np.testing.assert_allclose(hessian, bend, rtol=1e-9, atol=1e-13)
 
 
+def test_a_hessian_of_many_events_has_its_columns_one_after_the_other():
+    """Without a product of matrices, which is faster in blocks, also inside a jit."""
+    events = jnp.asarray(np.random.default_rng(3).normal(size=10_000))
+    fn = lambda x: jnp.sum(0.5 * ((events - x[0]) / x[1]) ** 2 + jnp.log(x[1]))
+    x = jnp.array([0.1, 1.2])
+    _, push = jax.linearize(jax.grad(fn), x)
+    assert _columns_per_block(push, x) == 1
+    _, _, hessian = jax.jit(lambda x: value_gradient_hessian(fn, x))(x)
+    np.testing.assert_allclose(hessian, jit(jax.hessian(fn))(x), rtol=1e-10)
+
+    product = jax.jit(lambda x: jnp.stack([events, events**2], axis=1) @ x)
+    _, push = jax.linearize(jax.grad(lambda x: jnp.sum(jnp.exp(product(x)))), x)
+    assert _columns_per_block(push, x) > 1
+
+
 @pytest.mark.parametrize("size", [0, 1, 12])
 def test_a_small_hessian_is_the_hessian(size):
     x = jnp.linspace(0.1, 1.0, size)

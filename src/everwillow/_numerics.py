@@ -26,6 +26,11 @@ SMALL_IN_LANES = 5
 # at once.
 BLOCK_BYTES = 4 * 2**20
 
+# Beyond this size of an array XLA computes several columns of element-wise operations
+# on it up to 30 times slower than one after the other: it fuses them into loops that
+# compute the same values again. Products of matrices have the opposite preference.
+ONE_BY_ONE_BYTES = 2**16
+
 
 def is_traced(*trees: Any) -> bool:
     """Return whether any leaf of the trees is a tracer."""
@@ -149,6 +154,8 @@ def value_gradient_hessian(fn, x: Float[Array, " n"]):
     basis = jnp.eye(size, dtype=x.dtype)
     if block >= size:
         hessian = jax.vmap(column)(basis)
+    elif block == 1:
+        hessian = jax.lax.map(column, basis)
     else:
         hessian = jax.lax.map(column, basis, batch_size=block)
     return value, gradient, 0.5 * (hessian + hessian.T)
@@ -183,7 +190,22 @@ def _columns_per_block(jvp_fn, x: Float[Array, " n"]) -> int:
         ),
         default=8,
     )
+    if largest > ONE_BY_ONE_BYTES and not _multiplies_matrices(jaxpr):
+        return 1
     return max(8, BLOCK_BYTES // max(largest, 8))
+
+
+def _multiplies_matrices(jaxpr: Any) -> bool:
+    """Return whether a program, or a part of it, contains a product of matrices."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in {"dot_general", "conv_general_dilated"}:
+            return True
+        # The parts of loops, branches and compiled functions are among the parameters.
+        for part in jax.tree.leaves(list(eqn.params.values())):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns") and _multiplies_matrices(inner):
+                return True
+    return False
 
 
 def all_finite(*trees) -> Bool[Array, ""]:
