@@ -17,8 +17,8 @@ from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
 from everwillow.engine.layout import Layout, ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
-from everwillow.engine.problem import check_state
 from everwillow.statelib import State
+from everwillow.statelib.state import as_state
 
 
 # In a call outside of any JAX transformation, results live on the host.
@@ -97,7 +97,7 @@ class FitResult(eqx.Module):
     def __post_init__(self) -> None:
         """Find the structure of the parameters where it is not given: all are free."""
         if self.layout is None:
-            self.layout, _, _ = ravel_state(check_state(self.params))
+            self.layout, _, _ = ravel_state(as_state(self.params))
             self.free = tuple(range(self.layout.size))
 
     @classmethod

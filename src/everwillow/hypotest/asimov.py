@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, Unpack
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._keywords import also_called
 from everwillow._typing import Key
-from everwillow.engine.problem import check_state
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.model import AbstractModel
 from everwillow.statelib import State, update
+from everwillow.statelib.state import as_state
 from everwillow.toys.asimov import asimov_data, check_made, native_params
 
 
@@ -95,7 +95,7 @@ def _predicted(
     """Return what a Model or a `predict_fn` expects with the POI at a value."""
     model = source if isinstance(source, AbstractModel) else None
     start = model.state if model is not None and params is None else params
-    at = update(check_state(native_params(start)), {poi: mu_asimov})
+    at = update(as_state(native_params(start)), {poi: mu_asimov})
     return asimov_data(model, at, predict_fn=None if model is not None else source)
 
 
