@@ -22,6 +22,7 @@ NOT_LISTED = {
     "everwillow",
     "everwillow.cli",
     "everwillow.models.hs3.convert",
+    "everwillow.models.hs3.distributions",
     "everwillow.models.hs3.functions",
     "everwillow.models.hs3.terms",
 }
