@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from everwillow._errors import RESULTS, EverwillowError, FitError
     from everwillow.callback import HistoryCallback
     from everwillow.combination import combine, describe, prepare
+    from everwillow.engine.program_store import cache
     from everwillow.fitting import FitResult, fit, ifit
     from everwillow.hypotest.model_limits import limits
     from everwillow.hypotest.model_tests import cls, discovery
@@ -115,6 +116,7 @@ _FUNCTIONS = {
     "SoftPlusTransform": "parameters",
     "State": "statelib",
     "TrustRegionNewton": "solvers",
+    "cache": "engine.program_store",
     "combine": "combination",
     "correlation_matrix": "uncertainty",
     "covariance_matrix": "uncertainty",
@@ -161,6 +163,7 @@ __all__ = [
     "State",
     "TrustRegionNewton",
     "__version__",
+    "cache",
     "callback",
     "cls",
     "combination",

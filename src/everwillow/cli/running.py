@@ -33,10 +33,10 @@ def run_module(
         with ending(title, traceback=arguments.pop("traceback"), options=words):
             cache = arguments.pop("cache", None)
             with busy("Starting"):
-                folder = setup.start(cache=bool(cache))
+                setup.start(cache=bool(cache))
                 module = importlib.import_module(f"everwillow.cli.commands.{name}")
             if cache is not None:
-                arguments["folder"] = folder
+                arguments["folder"] = None
             module.run(**arguments)
 
 

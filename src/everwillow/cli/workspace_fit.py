@@ -18,9 +18,9 @@ from everwillow.cli.report.fits import counted, headline
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import Request
-from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.cli.workspace import Input, load
-from everwillow.fitting import FitResult
+from everwillow.engine.program_store import Compiling, active, compiling
+from everwillow.fitting import FitResult, fit
 from everwillow.workflows.documents import WORKSPACES
 
 
@@ -32,7 +32,7 @@ class WorkspaceFit:
         request: The options of the command.
         given: The model.
         result: The result of the fit.
-        stored: The compiled program of the fit.
+        compiled: The time to load or to compile the program of the fit.
         ran: The time that the program ran, in seconds.
         after: The names of the parts after the fit, and their time with compilation.
         notes: Sentences for the user.
@@ -41,7 +41,7 @@ class WorkspaceFit:
     request: Request
     given: Input
     result: FitResult
-    stored: KeptPrograms
+    compiled: Compiling
     ran: float
     after: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -69,6 +69,7 @@ class WorkspaceFit:
             ArgumentValueError: If an option is not valid, or a parameter of interest is
                 missing.
         """
+        del folder
         request.check()
         with busy("Reading"):
             given = load(request, kinds)
@@ -76,9 +77,12 @@ class WorkspaceFit:
                 given.poi()
         with busy("Fitting"):
             began = time.perf_counter()
-            result, stored = fit(given.model, given.fixed, folder, max_steps=max_steps)
-            ran = time.perf_counter() - began - stored.seconds
-        return cls(request, given, result, stored, max(ran, 0.0))
+            with compiling(active()) as compiled:
+                result = fit(
+                    given.model, fixed=given.fixed, max_steps=max_steps, throw=False
+                )
+            ran = time.perf_counter() - began - compiled.seconds
+        return cls(request, given, result, compiled, max(ran, 0.0))
 
     @contextlib.contextmanager
     def timed(self, part: str, message: str) -> Iterator[None]:
@@ -142,8 +146,6 @@ class WorkspaceFit:
         else:
             times = [one._times() for one in (*others, self)]
             show("\n".join(["", *times, *notes]))
-        for one in fits:
-            one.stored.keep()
 
     def headline(self) -> str:
         """Return two lines on the document and the size of its model."""
@@ -165,13 +167,13 @@ class WorkspaceFit:
 
     def _times(self) -> str:
         """Return a sentence on the time that each part took."""
-        stored = self.stored
-        program = "program from the cache" if stored.loaded else "compiling"
-        reading, compiling = seconds(self.given.seconds), seconds(stored.seconds)
+        compiled = self.compiled
+        program = "program from the cache" if compiled.loaded else "compiling"
+        reading, took = seconds(self.given.seconds), seconds(compiled.seconds)
         if not self.after:
             ran = seconds(self.ran)
-            return f"Reading {reading}, {program} {compiling}, running {ran}."
-        fitting = f"fit {seconds(stored.seconds + self.ran)} ({program} {compiling})"
+            return f"Reading {reading}, {program} {took}, running {ran}."
+        fitting = f"fit {seconds(compiled.seconds + self.ran)} ({program} {took})"
         parts = [f"Reading {reading}", fitting]
         parts += [f"{part} {seconds(value)}" for part, value in self.after.items()]
         return f"{', '.join(parts)}."

@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import optimistix as optx
 from jax.core import Tracer
 
@@ -24,7 +25,12 @@ from everwillow._captures import (
 )
 from everwillow._mesh_axes import on_one_device
 from everwillow._numerics import is_traced
-from everwillow.engine import _compile_notice, _compile_stage, _user_code
+from everwillow.engine import (
+    _compile_notice,
+    _compile_stage,
+    _user_code,
+    program_store,
+)
 from everwillow.engine.adjoint import minimise, minimise_plain
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import Outcome
@@ -37,6 +43,15 @@ COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 # The lowest level of optimisation takes two thirds of the time to compile, and the
 # program runs as fast where arrays are short.
 HASTY_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
+# Without optimisation compiling takes a third of the time; one module is compiled
+# faster than several.
+BRIEF_OPTIONS = COMPILER_OPTIONS | {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+# Programs of arguments with up to this many numbers run as fast without optimisation,
+# and those of a process that runs them once take less time together with compiling.
+TINY, SMALL = 500, 60_000
 
 # Number of functions from one line of code that are compiled without a warning.
 MANY = 3
@@ -67,6 +82,10 @@ class Static:
         except TypeError:
             # Objects without a hash are compared by their marks.
             self._hash = hash((treedef, tuple(map(type, leaves))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Hashes of strings differ from process to process.
+        return Static, (self.treedef, self.leaves, self.marks)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -130,17 +149,24 @@ def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any
 
 @ft.cache
 def _compiled(
-    function: Callable[..., Any], *, options: bool, hasty: bool = False
+    function: Callable[..., Any], options: tuple[tuple[str, Any], ...]
 ) -> Callable[..., Any]:
-    chosen = HASTY_OPTIONS if hasty else COMPILER_OPTIONS
     return jax.jit(
         ft.partial(_run, function),
         static_argnums=0,
-        compiler_options=chosen if options else None,
+        compiler_options=dict(options) if options else None,
     )
 
 
-def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
+def _options(arrays: list[Any], *, hasty: bool | None, brief: bool) -> dict[str, Any]:
+    """Return the options of the compiler for a program of some arguments."""
+    numbers = sum(map(np.size, arrays))
+    if hasty is not False and numbers <= (SMALL if brief else TINY):
+        return BRIEF_OPTIONS
+    return HASTY_OPTIONS if hasty else COMPILER_OPTIONS
+
+
+def call(function: Callable[..., Any], *args: Any, hasty: bool | None = None) -> Any:
     """Call a function of pytrees through a program compiled once for each structure.
 
     Arrays are arguments of the program. All other leaves are part of its key, together
@@ -150,12 +176,13 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     Args:
         function: A module-level function.
         *args: Pytrees.
-        hasty: Whether the program is so small that compiling takes longer than running.
+        hasty: Whether compiling takes longer than running; False if it does not; None
+            if the size of the arguments tells.
     """
     arrays, static = split(args)
     holders = static.holders
     if not holders:
-        return _called(function, static, arrays, hasty=hasty)
+        return _called(function, static, arrays, hasty=hasty, named=True)
     marks, traced = marked(holders)
     if traced:
         arrays, static = split(opened(args))
@@ -176,10 +203,15 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
 
 
 def _called(
-    function: Callable[..., Any], static: Static, arrays: list[Any], *, hasty: bool
+    function: Callable[..., Any],
+    static: Static,
+    arrays: list[Any],
+    *,
+    hasty: bool | None,
+    named: bool = False,
 ) -> Any:
     try:
-        return join(*_ran(function, static, arrays, hasty=hasty))
+        return join(*_ran(function, static, arrays, hasty=hasty, named=named))
     except Exception as error:
         told = _user_code.told(error, join(arrays, static))
         if told is error:
@@ -188,19 +220,29 @@ def _called(
 
 
 def _ran(
-    function: Callable[..., Any], static: Static, arrays: list[Any], *, hasty: bool
+    function: Callable[..., Any],
+    static: Static,
+    arrays: list[Any],
+    *,
+    hasty: bool | None,
+    named: bool,
 ) -> Any:
     if any(isinstance(array, Tracer) for array in arrays):
-        return _compiled(function, options=False)(static, arrays)
+        return _compiled(function, ())(static, arrays)
+    store = program_store.active()
+    options = _options(arrays, hasty=hasty, brief=store is not None and store.brief)
+    compiled = _compiled(function, tuple(options.items()))
     try:
         with _compile_stage.calling():
-            return _compiled(function, options=True, hasty=hasty)(static, arrays)
+            if named and store is not None and program_store.on_default_device(arrays):
+                return store.run(function, compiled, static, arrays, options)
+            return compiled(static, arrays)
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
         # cannot be detected where none of our arguments is traced.
         if "compiler_options" not in str(error):
             raise
-        return _compiled(function, options=False)(static, arrays)
+        return _compiled(function, ())(static, arrays)
 
 
 def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:

@@ -14,9 +14,8 @@ from everwillow.cli.report.nsbi import ratio_error_table
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
-from everwillow.cli.session.programs import fit
 from everwillow.cli.workspace_fit import WorkspaceFit
-from everwillow.fitting import FitResult
+from everwillow.fitting import FitResult, fit
 from everwillow.workflows.documents import RATIOS
 from everwillow.workflows.nsbi.fits import held_at_minimum
 from everwillow.workflows.nsbi.ratio_statistics import ratio_errors as ratio_errors_of
@@ -91,5 +90,4 @@ def _statistical(best: WorkspaceFit) -> FitResult:
     """Fit with the constrained parameters held at the minimum."""
     held = held_at_minimum(best.given.model, best.result, best.given.fixed)
     with best.timed("fit without systematics", "Fitting"):
-        result, _ = fit(best.given.model, held, None, kept=best.stored)
-    return result.check()
+        return fit(best.given.model, fixed=held)

@@ -16,8 +16,7 @@ from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.template_results import overview, propagated
 from everwillow.cli.report.terminal import GAP, busy, show
 from everwillow.cli.request import settings_of
-from everwillow.cli.session.programs import KeptPrograms, fit
-from everwillow.fitting import FitResult
+from everwillow.engine.program_store import active, compiling
 from everwillow.workflows import templates
 from everwillow.workflows.documents import load_document
 from everwillow.workflows.templates.fit_options import COMMA
@@ -45,6 +44,7 @@ def run(
         everything: Whether to show all rows.
         options: The fields of the options of a template fit, as texts.
     """
+    del folder
     if out is not None:
         given = (spec, options["from_result"])
         check_target("--out", out, [one for one in given if one is not None])
@@ -53,18 +53,11 @@ def run(
         began = time.perf_counter()
         loaded = load_document(spec, ("template fit",))
         reading = time.perf_counter() - began
-    kept: list[KeptPrograms] = []
-
-    def minimise(model: Any, *, max_steps: int, throw: bool) -> FitResult:
-        del throw
-        result, stored = fit(model, {}, folder, max_steps=max_steps)
-        kept.append(stored)
-        return result
-
     with busy("Fitting"):
         began = time.perf_counter()
         try:
-            results = templates.run(loaded, minimise=minimise, **arguments)
+            with compiling(active()) as compiled:
+                results = templates.run(loaded, **arguments)
         except NoCornerError as error:
             # The curve helps to choose a strength.
             show(l_curve_table(error.l_curve))
@@ -72,7 +65,7 @@ def run(
         took = time.perf_counter() - began
     notes = [
         f"Reading {seconds(reading)}, fitting and propagating {seconds(took)}"
-        f"{' (program from the cache)' if kept and kept[0].loaded else ''}."
+        f"{' (programs from the cache)' if compiled.loaded else ''}."
     ]
     title = pathlib.Path(spec).name
     parts = overview(results, title, everything=everything)
@@ -86,8 +79,6 @@ def run(
             "show them."
         )
     show("\n".join(["", *notes, *_hint(left, out)]))
-    for stored in kept:
-        stored.keep()
     if not results.fit.success:
         raise typer.Exit(NOT_CONVERGED)
 
