@@ -21,6 +21,7 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 NOT_LISTED = {
     "everwillow",
     "everwillow.cli",
+    "everwillow.engine.program_store",
     "everwillow.models.hs3.convert",
     "everwillow.models.hs3.distributions",
     "everwillow.models.hs3.functions",

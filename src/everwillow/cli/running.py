@@ -20,8 +20,8 @@ def run_module(
         name: The name of the module.
         title: The name of the input, for messages.
         words: Options in place of arguments of Python, for messages.
-        arguments: The arguments of the module; also `traceback`, and `cache` in place
-            of the folder of compiled programs.
+        arguments: The arguments of the module, `traceback`, and `cache`: whether to
+            keep compiled programs.
     """
     with progress_shown():
         with busy("Starting"):
@@ -31,12 +31,9 @@ def run_module(
             from everwillow.cli.report.outcome import ending  # noqa: PLC0415
 
         with ending(title, traceback=arguments.pop("traceback"), options=words):
-            cache = arguments.pop("cache", None)
             with busy("Starting"):
-                setup.start(cache=bool(cache))
+                setup.start(cache=bool(arguments.pop("cache", False)))
                 module = importlib.import_module(f"everwillow.cli.commands.{name}")
-            if cache is not None:
-                arguments["folder"] = None
             module.run(**arguments)
 
 

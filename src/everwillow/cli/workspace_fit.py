@@ -50,7 +50,6 @@ class WorkspaceFit:
     def of(
         cls,
         request: Request,
-        folder: pathlib.Path | None,
         *,
         max_steps: int = 256,
         needs_poi: bool = True,
@@ -60,7 +59,6 @@ class WorkspaceFit:
 
         Args:
             request: The options of the command.
-            folder: The folder of compiled programs; None if there is none.
             max_steps: As in `everwillow.fit`.
             needs_poi: Whether the command needs a parameter of interest.
             kinds: The kinds of documents that it takes.
@@ -69,7 +67,6 @@ class WorkspaceFit:
             ArgumentValueError: If an option is not valid, or a parameter of interest is
                 missing.
         """
-        del folder
         request.check()
         with busy("Reading"):
             given = load(request, kinds)

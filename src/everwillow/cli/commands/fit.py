@@ -1,6 +1,5 @@
 """``everwillow fit``."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +28,13 @@ ADVICE = (
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     everything: bool,
     max_steps: int,
     minos: Sequence[str] | None,
 ) -> None:
     """Fit, and print the result."""
-    best = WorkspaceFit.of(request, folder, max_steps=max_steps, needs_poi=False)
+    best = WorkspaceFit.of(request, max_steps=max_steps, needs_poi=False)
     result, poi = best.result, best.given.model.poi
     labels = result.layout.labels
     interest = [name for name in labels if name == poi or name.startswith(f"{poi}[")]

@@ -1,7 +1,5 @@
 """``everwillow gof``."""
 
-import pathlib
-
 from everwillow.cli.report.answers import chi2_answer
 from everwillow.cli.report.goodness import goodness_text, toy_pvalue_text
 from everwillow.cli.request import Request
@@ -11,11 +9,9 @@ from everwillow.goodness.toys import saturated_toys
 from everwillow.workflows.report import chi_square
 
 
-def run(
-    request: Request, folder: pathlib.Path | None, *, ntoys: int, seed: int
-) -> None:
+def run(request: Request, *, ntoys: int, seed: int) -> None:
     """Compare the fit with the saturated model, and print p-values."""
-    best = WorkspaceFit.of(request, folder, needs_poi=False)
+    best = WorkspaceFit.of(request, needs_poi=False)
     model, minimum = best.given.model, best.result.check()
     if not ntoys:
         with best.timed("test", "Testing"):

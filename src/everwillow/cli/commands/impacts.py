@@ -1,7 +1,5 @@
 """``everwillow impacts``."""
 
-import pathlib
-
 import numpy as np
 
 from everwillow.cli.report.impacts import PoiImpacts, impact_answer, impact_table
@@ -11,11 +9,9 @@ from everwillow.impacts.best_fit import held_is_known
 from everwillow.impacts.ranking import rank
 
 
-def run(
-    request: Request, folder: pathlib.Path | None, *, refit: bool, count: int
-) -> None:
+def run(request: Request, *, refit: bool, count: int) -> None:
     """Rank the nuisance parameters, and print them."""
-    best = WorkspaceFit.of(request, folder)
+    best = WorkspaceFit.of(request)
     minimum, poi = best.result.check(), best.given.poi()
     message = "Fitting again for each parameter" if refit else "Ranking"
     # By default fits are made where a parameter is at a bound.

@@ -1,7 +1,6 @@
 """``everwillow limit``."""
 
 import contextlib
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ LEAST = 2
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     cl: float,
     prefit: bool,
@@ -37,7 +35,7 @@ def run(
         raise ArgumentValueError(
             f"--cl {cl:g}: expected a confidence level such as 0.95 for 95 %."
         )
-    best = WorkspaceFit.of(request, folder)
+    best = WorkspaceFit.of(request)
     given, poi = best.given, best.given.poi()
     level = round(1 - cl, 12)
     nuisances = "a priori" if prefit else "a posteriori"

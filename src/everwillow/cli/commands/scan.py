@@ -1,6 +1,5 @@
 """``everwillow scan``."""
 
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from everwillow.workflows.report import range_of
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     between: tuple[float, float] | None,
     points: int,
@@ -29,7 +27,7 @@ def run(
 ) -> None:
     """Scan the profile likelihood, and print it."""
     check_range(between, points)
-    best = WorkspaceFit.of(request, folder)
+    best = WorkspaceFit.of(request)
     given, poi, minimum = best.given, best.given.poi(), best.result.check()
     values = np.linspace(*(between or range_of(given.model, minimum, poi)), points)
     with best.timed("scan", "Scanning"), best.noting():

@@ -1,7 +1,5 @@
 """``everwillow significance``."""
 
-import pathlib
-
 import numpy as np
 import typer
 
@@ -12,11 +10,9 @@ from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.hypotest.model_tests import discovery
 
 
-def run(
-    request: Request, folder: pathlib.Path | None, *, signal: float, prefit: bool
-) -> None:
+def run(request: Request, *, signal: float, prefit: bool) -> None:
     """Test the hypothesis of no signal, and print its significance."""
-    best = WorkspaceFit.of(request, folder)
+    best = WorkspaceFit.of(request)
     given, poi = best.given, best.given.poi()
     with best.timed("significance", "Testing the hypothesis of no signal"):
         result = discovery(

@@ -1,6 +1,5 @@
 """``everwillow toys``."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ from everwillow.workflows.toy_figure import toy_figure
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     ntoys: int,
     seed: int,
@@ -30,7 +28,7 @@ def run(
 ) -> None:
     """Draw toys, fit them, and print pulls, coverage and failures."""
     settings = settings_of(tuple(truths or ()), "--at")
-    best = WorkspaceFit.of(request, folder, needs_poi=False)
+    best = WorkspaceFit.of(request, needs_poi=False)
     model = best.given.model
     truth = true_values(best.result.check().params, settings)
     with best.timed("toys", f"Fitting {ntoys} toys"):

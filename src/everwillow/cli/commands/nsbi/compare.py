@@ -1,7 +1,6 @@
 """``everwillow nsbi compare``."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +17,6 @@ from everwillow.workflows.nsbi.scans import compare
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     files: Sequence[str],
     between: tuple[float, float] | None,
@@ -33,7 +31,6 @@ def run(
     fits = {
         label: WorkspaceFit.of(
             dataclasses.replace(request, workspace=file, others=tuple(files)),
-            folder,
             kinds=RATIOS,
         )
         for label, file in zip(names, files, strict=True)

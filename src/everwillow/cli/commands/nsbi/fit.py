@@ -1,6 +1,5 @@
 """``everwillow nsbi fit``."""
 
-import pathlib
 from collections.abc import Sequence
 
 import typer
@@ -34,7 +33,6 @@ _HELD = (
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     stat_only: bool,
     minos: Sequence[str] | None,
@@ -43,9 +41,7 @@ def run(
     max_steps: int,
 ) -> None:
     """Fit, and print the result."""
-    best = WorkspaceFit.of(
-        request, folder, max_steps=max_steps, needs_poi=False, kinds=RATIOS
-    )
+    best = WorkspaceFit.of(request, max_steps=max_steps, needs_poi=False, kinds=RATIOS)
     result, model = best.result, best.given.model
     success = bool(result.success)
     statistical = _statistical(best) if stat_only and success else None

@@ -22,7 +22,6 @@ from everwillow.workflows.report import range_of
 
 def run(
     request: Request,
-    folder: pathlib.Path | None,
     *,
     between: tuple[float, float] | None,
     points: int,
@@ -31,7 +30,7 @@ def run(
 ) -> None:
     """Scan the profile likelihood with and without systematics, and print both."""
     check_range(between, points)
-    best = WorkspaceFit.of(request, folder, kinds=RATIOS)
+    best = WorkspaceFit.of(request, kinds=RATIOS)
     given, poi, minimum = best.given, best.given.poi(), best.result.check()
     values = np.linspace(*(between or range_of(given.model, minimum, poi)), points)
     with best.timed("scan", "Scanning"), best.noting():

@@ -1,6 +1,5 @@
 """``everwillow sas fit``."""
 
-import pathlib
 import time
 
 import typer
@@ -33,7 +32,6 @@ from everwillow.workflows.scale_smearing.outputs import (
 
 
 def run(
-    folder: pathlib.Path | None,
     *,
     config: str,
     out: str | None,
@@ -43,7 +41,6 @@ def run(
     everything: bool,
 ) -> None:
     """Make all fits of a configuration, write all files, and print the result."""
-    del folder
     began = time.perf_counter()
     configuration = read_configuration(config, results=out)
     if dry_run:

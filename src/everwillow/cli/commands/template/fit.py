@@ -31,7 +31,6 @@ def run(
     *,
     spec: str,
     out: str | None,
-    folder: pathlib.Path | None,
     everything: bool,
     options: dict[str, Any],
 ) -> None:
@@ -40,11 +39,9 @@ def run(
     Args:
         spec: The file with the template fit.
         out: The file for the results; None for none.
-        folder: The folder of compiled programs; None if there is none.
         everything: Whether to show all rows.
         options: The fields of the options of a template fit, as texts.
     """
-    del folder
     if out is not None:
         given = (spec, options["from_result"])
         check_target("--out", out, [one for one in given if one is not None])
