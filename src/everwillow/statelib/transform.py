@@ -65,7 +65,7 @@ def apply_transformations(
         State(mass=125.0, s=4.0)
     """
     where = "apply_transformations"
-    _check_state(state, where=where)
+    _as_state(state, where=where)
     _check_mapping(transformations, where=where, name="transformations")
     if not transformations:
         return state
@@ -96,7 +96,7 @@ def rename(state: State, names: Mapping[Key, Key]) -> State:
         >>> rename(State.from_pytree({"m": 125.0}), {"m": "mass"})
         State(mass=125.0)
     """
-    _check_state(state, where="rename")
+    _as_state(state, where="rename")
     _check_mapping(names, where="rename", name="names")
     _check_known(names, state, where="rename")
     for new in names.values():
@@ -122,7 +122,7 @@ def prefix(state: State, name: str, *, keep: Iterable[Key] = ()) -> State:
         >>> prefix(state, "atlas", keep=("mass",))
         State(mass=125.0, atlas.scale=1.0)
     """
-    _check_state(state, where="prefix")
+    _as_state(state, where="prefix")
     _check_prefix(name, keep)
     keep = list(keep)
     _check_known(keep, state, where="prefix: keep")
@@ -162,7 +162,7 @@ def merge(*states: State) -> State:
     values: dict[Key, Any] = {}
     specs: dict[Key, tuple[LeafSpec, int]] = {}
     for number, state in enumerate(states):
-        _check_state(state, where=f"merge: argument {number}")
+        _as_state(state, where=f"merge: argument {number}")
         for key, value in state.to_dict().items():
             if value is not None or key not in values:
                 values[key] = value
@@ -183,7 +183,7 @@ def split(merged: State) -> tuple[State, ...]:
     Raises:
         ArgumentValueError: If the State was not merged.
     """
-    _check_state(merged, where="split")
+    _as_state(merged, where="split")
     meta, values = state_parts(merged)
     if not meta.merged:
         raise ArgumentValueError(
@@ -213,7 +213,7 @@ def partition(
         >>> partition(state, lambda key, value: key == "mu")
         (State(mu=1.0, theta=None), State(mu=None, theta=0.0))
     """
-    _check_state(state, where="partition")
+    _as_state(state, where="partition")
     if not callable(predicate):
         raise ArgumentTypeError(
             "partition: predicate must be a function of (key, value), got "
@@ -237,8 +237,8 @@ def combine_partitions(left: State, right: State) -> State:
         ArgumentValueError: If the two are not of one structure, or if both have a
             value for the same key.
     """
-    _check_state(left, where="combine_partitions: left")
-    _check_state(right, where="combine_partitions: right")
+    _as_state(left, where="combine_partitions: left")
+    _as_state(right, where="combine_partitions: right")
     (meta, left_values), (right_meta, right_values) = map(state_parts, (left, right))
     if meta != right_meta:
         differing = sorted({str(key) for key in left.keys() ^ right.keys()})
@@ -281,7 +281,7 @@ def update(state: State, updates: Mapping[Key, Any]) -> State:
         >>> update(state, {"mu": 2.0, "theta": ...})
         State(mu=2.0, theta=0.0)
     """
-    _check_state(state, where="update")
+    _as_state(state, where="update")
     _check_mapping(updates, where="update", name="updates")
     _check_known(updates, state, where="update")
     meta, old_values = state_parts(state)
@@ -334,7 +334,7 @@ def _prefixed(key: Key, name: str, sep: str | None) -> Key:
     return f"{name}{'.' if sep is None else sep}{key}" if key else name
 
 
-def _check_state(state: Any, *, where: str) -> None:
+def _as_state(state: Any, *, where: str) -> None:
     if not isinstance(state, State):
         raise ArgumentTypeError(
             f"{where}: expected a State, got {type(state).__name__}. Make one with "
