@@ -8,7 +8,7 @@ import typer
 from everwillow._errors import ArgumentValueError
 from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import HEIGHT, profile_table
-from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.numbers import with_error
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import show
 from everwillow.cli.request import Request
@@ -82,8 +82,14 @@ def _best(result: ScanResult) -> float:
 
 def best_value(result: ScanResult) -> str:
     """Return a sentence on the minimum from which the heights of a scan count."""
-    lowest = f"-2 ln L = {2 * float(result.minimum.nll):.6f}"
-    return f"Best fit: {result.name} = {plain(_best(result))}, {lowest}."
+    minimum = result.minimum
+    error = np.nan
+    if minimum.covariance is not None:
+        place = minimum.labels.index(result.name)
+        error = float(np.sqrt(np.diagonal(minimum.covariance)[place]))
+    best = with_error(_best(result), error, 4)[0]
+    lowest = f"-2 ln L = {2 * float(minimum.nll):.6f}"
+    return f"Best fit: {result.name} = {best}, {lowest}."
 
 
 def end_if_failed(*successes: np.ndarray) -> None:

@@ -14,6 +14,8 @@ from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
 SHOWN = 20
 _NAMED = 6
 HEIGHT = "-2 Δ ln L"
+# Relative to the range of a grid.
+ROUNDING = 1e-12
 
 
 def headline(title: str, kind: str, *facts: str) -> str:
@@ -143,10 +145,22 @@ def profile_table(
     """
     rows = [
         (plain(float(value)), *(height_text(float(one)) for one in column))
-        for value, *column in zip(values, *heights.values(), strict=True)
+        for value, *column in zip(on_grid(values), *heights.values(), strict=True)
     ]
     title = f"Profile of {name}: rise of -2 ln L above the minimum"
     return table((name, *heights), rows, title=title)
+
+
+def on_grid(values: np.ndarray) -> np.ndarray:
+    """Return the points of a grid with zero in place of what is zero up to rounding.
+
+    Example:
+        >>> on_grid(np.linspace(-0.6, 0.6, 7))[3]
+        0.0
+    """
+    values = np.asarray(values, float)
+    span = float(np.ptp(values)) if values.size else 0.0
+    return np.where(np.abs(values) < ROUNDING * span, 0.0, values)
 
 
 def height_text(height: float, decimals: int = 4) -> str:

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.cli.report.fits import decimals_of, first_rows, height_text, shift_text
+from everwillow.cli.report.fits import (
+    decimals_of,
+    first_rows,
+    height_text,
+    on_grid,
+    shift_text,
+)
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
 from everwillow.hypotest.model_tests import DiscoveryResult
@@ -113,10 +119,12 @@ def discovery_text(test: DiscoveryResult, signal: float) -> str:
 def grid_table(scan: GridScan) -> str:
     """Return a table of a grid: a row for each value of the second parameter."""
     first, second = scan.names
-    heads = (f"{second} \\ {first}", *(plain(v, 3) for v in scan.first))
+    heads = (f"{second} \\ {first}", *(plain(v, 3) for v in on_grid(scan.first)))
     rows = [
         (plain(value, 3), *(height_text(float(height), 2) for height in column))
-        for value, column in zip(scan.second, scan.twice_delta_nll.T, strict=True)
+        for value, column in zip(
+            on_grid(scan.second), scan.twice_delta_nll.T, strict=True
+        )
     ]
     title = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
     return table(heads, rows, title=title)

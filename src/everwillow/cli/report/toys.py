@@ -6,7 +6,7 @@ import numpy as np
 
 from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import first_rows
-from everwillow.cli.report.numbers import plain, signed, with_error
+from everwillow.cli.report.numbers import signed, with_error
 from everwillow.toys.fits import ToyFits
 from everwillow.workflows.report import Toys
 
@@ -39,7 +39,7 @@ def toy_summary(toys: Toys, poi: Any, where: str, *, everything: bool) -> str:
         lines.append(
             (
                 name,
-                plain(float(toys.true_values[i])),
+                with_error(float(toys.true_values[i]), spread)[0],
                 *with_error(middle, spread),
                 signed(mean),
                 "" if np.isnan(width) else f"{width:.2f}",
