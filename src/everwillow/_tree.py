@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from everwillow._html import Table
+
 
 _SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
 
@@ -131,13 +133,7 @@ def format_leaf(value: Any, number: Callable[[Any], str] = six_digits) -> str:
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Return the rows as left-aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    )
+    return str(Table(rows))
 
 
 def _is_readable(value: Any) -> bool:

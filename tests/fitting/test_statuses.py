@@ -333,8 +333,8 @@ def test_pulls_of_a_joint_constraint():
     np.testing.assert_allclose(result.params["a"], 2.0, rtol=1e-10)
     np.testing.assert_allclose(result.params["b"], 1.0, rtol=1e-10)
     _, a, b = repr(result).splitlines()[:3]
-    assert a.split() == ["a", "2", f"{np.sqrt(1 / 3):.4g}", "+2.000"]
-    assert b.split() == ["b", "1", f"{np.sqrt(1 - 0.25 / 1.5):.4g}", "+1.000"]
+    assert a.split() == ["a", "2.00", f"{np.sqrt(1 / 3):.2f}", "+2.000"]
+    assert b.split() == ["b", "1.00", f"{np.sqrt(1 - 0.25 / 1.5):.2f}", "+1.000"]
 
 
 def joint_nll(params, main):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, unknown_key
-from everwillow._tree import format_leaf, format_table
+from everwillow._html import Part, Table, html_of, text_of
+from everwillow._tree import format_leaf
 from everwillow._typing import Key
 from everwillow.combination._text import bound_text, constraint_text, key_text
 from everwillow.combination.combined import CombinedModel
@@ -66,6 +67,16 @@ class Description:
         raise unknown_key(key, [p.key for p in self.parameters], where="describe")
 
     def __str__(self) -> str:
+        table, *others = self._parts()
+        return "\n\n".join([str(table), *([text_of(others)] if others else [])])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         rows = [
             (
                 key_text(p.key),
@@ -79,21 +90,19 @@ class Description:
         ]
         header = ("parameter", "start", "bounds", "constraint", "used by")
         used = [i for i in range(5) if i == 0 or any(row[i] for row in rows)]
-        table = format_table([[row[i] for i in used] for row in [header, *rows]])
-        return "\n\n".join([table, *self._correlation_table()])
+        table = Table([[row[i] for i in used] for row in [header, *rows]])
+        return [table, *self._correlation_table()]
 
-    __repr__ = __str__
-
-    def _correlation_table(self) -> list[str]:
+    def _correlation_table(self) -> list[Part]:
         """Return a table of the largest correlations; an empty list without any."""
         if not self.correlations:
             return []
         pairs = sorted(self.correlations.items(), key=lambda item: -abs(item[1]))
         shown = pairs[:_SHOWN_CORRELATIONS]
         rows = [(key_text(a), key_text(b), f"{rho:+.3g}") for (a, b), rho in shown]
-        table = format_table([("correlated", "with", "correlation"), *rows])
+        table = Table([("correlated", "with", "correlation"), *rows])
         hidden = len(pairs) - len(shown)
-        return [table + (f"\n... and {hidden} smaller ones" if hidden else "")]
+        return [table, *([f"... and {hidden} smaller ones"] if hidden else [])]
 
 
 def describe(combined: AbstractModel | State) -> Description:

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
+from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
-from everwillow._tree import format_table
+from everwillow._rounding import plain, signed, with_error
 from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
 from everwillow.engine.layout import Layout, ravel_state
@@ -227,14 +228,19 @@ class FitResult(eqx.Module):
 
     def __repr__(self) -> str:
         """Return a table of the parameters and how the fit ended."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         names = ", ".join(map(str, self.params))
         if is_traced(self):
-            return f"FitResult({names}; traced)"
+            return [f"FitResult({names}; traced)"]
         if np.ndim(self.nll):
-            return f"FitResult({names}; {self.message()})"
-        return "\n".join(
-            (_table(self), f"-ln L = {float(self.nll):.10g}", self.message())
-        )
+            return [f"FitResult({names}; {self.message()})"]
+        return [_table(self), f"-ln L = {float(self.nll):.10g}", self.message()]
 
 
 def _named(
@@ -251,12 +257,13 @@ def _short(value: Any) -> str:
     return f"{float(value) + 0.0:.3g}"
 
 
-def _table(result: FitResult) -> str:
+def _table(result: FitResult) -> Table:
     """Return rows of name, value, error and pull."""
     values = np.concatenate(
         [np.ravel(v) for v in result.params.values() if np.asarray(v).dtype.kind == "f"]
         or [np.zeros(0)]
     )
+    shown = dict(zip(result.layout.labels, (plain(v, 6) for v in values), strict=True))
     errors: dict[str, str] = {}
     covariance, sides = result.covariance, result.bound_errors
     labels = result.labels
@@ -266,21 +273,23 @@ def _table(result: FitResult) -> str:
             if result.at_bound[i]:
                 errors[name] = f"{float(sides[i]):.4g} (at bound)"
             else:
-                errors[name] = f"{float(np.sqrt(covariance[i, i])):.4g}"
+                value = values[result.free[i]]
+                error = float(np.sqrt(covariance[i, i]))
+                shown[name], errors[name] = with_error(value, error)
     pulls = _pulls(result, values)
     rows = [
         (
             name,
-            f"{value:.6g}",
+            shown[name],
             errors.get(name, absent if name in labels else "fixed"),
             pulls.get(name, ""),
         )
-        for name, value in zip(result.layout.labels, values, strict=True)
+        for name in result.layout.labels
     ]
     heads = ("parameter", "value", "error", "pull")
     if not pulls:
         rows, heads = [row[:3] for row in rows], heads[:3]
-    return format_table([heads, *rows])
+    return Table([heads, *rows])
 
 
 def _pulls(result: FitResult, values: np.ndarray) -> dict[str, str]:
@@ -288,7 +297,7 @@ def _pulls(result: FitResult, values: np.ndarray) -> dict[str, str]:
     centers, widths = centers_and_widths(result.constraints, result.layout)
     pulls = pull(values, centers, widths)
     return {
-        label: f"{one:+.3f}"
+        label: signed(one, 3)
         for label, one, width in zip(result.layout.labels, pulls, widths, strict=True)
         if not np.isnan(width)
     }

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Table, html_of
 from everwillow._numerics import is_traced, namespace
+from everwillow._rounding import plain
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array, on_host
 
@@ -38,6 +40,15 @@ class GoodnessResult(eqx.Module):
             f"GoodnessResult(statistic={float(self.statistic):.6g}, "
             f"ndof={float(self.ndof):g}, pvalue={float(self.pvalue):.4g})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        if is_traced(self) or np.ndim(self.statistic):
+            return html_of([repr(self)])
+        numbers = (self.statistic, self.ndof, self.pvalue)
+        row = tuple(plain(float(number)) for number in numbers)
+        heads = ("statistic", "degrees of freedom", "p-value")
+        return html_of([Table([heads, row])])
 
 
 def chi2_survival(statistic: ArrayLike, ndof: ArrayLike) -> Array:

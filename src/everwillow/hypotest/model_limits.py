@@ -10,6 +10,7 @@ import numpy as np
 
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
+from everwillow._html import Part, html_of, text_of
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
 from everwillow._typing import Key
@@ -82,11 +83,18 @@ class LimitsResult(eqx.Module):
 
     def __repr__(self) -> str:
         """Return a table of the limits."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         if is_traced(self):
-            return f"LimitsResult({self.poi}; traced)"
+            return [f"LimitsResult({self.poi}; traced)"]
         head = f"{100 * (1 - float(self.level)):.4g} % CL upper limit on {self.poi}"
         table = observed_and_expected(head, self.observed, self.expected, digits=5)
-        return "\n".join([table, *self.reasons])
+        return [table, *self.reasons]
 
     @property
     def reasons(self) -> tuple[str, ...]:

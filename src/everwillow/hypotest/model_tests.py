@@ -7,7 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
+from everwillow._rounding import plain
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -51,10 +53,17 @@ class ClsResult(AbstractPvalues):
 
     def __repr__(self) -> str:
         """Return a table of CLs."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         if is_traced(self):
-            return f"ClsResult({self.poi}; traced)"
+            return [f"ClsResult({self.poi}; traced)"]
         head = f"CLs of {self.poi} = {float(self.value):g}"
-        return observed_and_expected(head, self.observed, self.expected, digits=4)
+        return [observed_and_expected(head, self.observed, self.expected, digits=4)]
 
 
 @takes_options(FitOptions)
@@ -157,6 +166,19 @@ class DiscoveryResult(eqx.Module):
             f"{float(self.significance):.3g} standard deviations, p = "
             f"{float(self.pvalue):.3g}; expected {float(self.expected):.3g})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        if is_traced(self):
+            return html_of([repr(self)])
+        rows = [
+            (f"discovery of {self.poi}", ""),
+            ("significance", plain(float(self.significance), 3)),
+            ("p-value", plain(float(self.pvalue), 3)),
+            ("expected significance", plain(float(self.expected), 3)),
+            (f"best fit of {self.poi}", plain(float(self.mu_hat), 4)),
+        ]
+        return html_of([Table(rows)])
 
 
 @takes_options(FitOptions)

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import RESULTS, unknown_key
+from everwillow._html import Table
 from everwillow._keywords import renamed_attribute
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import plain
 from everwillow.toys.fits import describe
 
 
@@ -129,14 +130,14 @@ N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 def observed_and_expected(
     head: str, observed: Any, expected: BandValues, *, digits: int
-) -> str:
+) -> Table:
     """Return a table of an observed value and expected ones, below a headline."""
-    rows = [(head, ""), ("observed", f"{float(observed):.{digits}g}")]
+    rows = [(head, ""), ("observed", plain(float(observed), digits))]
     rows += [
-        (f"expected {text}", f"{float(value):.{digits}g}")
+        (f"expected {text}", plain(float(value), digits))
         for text, (_, value) in zip(BAND_TEXTS, expected, strict=True)
     ]
-    return format_table(rows)
+    return Table(rows)
 
 
 class ExpectedBands(_AbstractNamedValues):

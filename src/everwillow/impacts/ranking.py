@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
-from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import on_host, ravel_state
@@ -100,9 +100,17 @@ class RankingResult(eqx.Module):
         """Return a table for each POI, the largest impacts first."""
         if is_traced(self) or np.ndim(self.postfit) != 2:
             return f"RankingResult({', '.join(self.pois)}; {len(self.names)} names)"
-        return "\n\n".join(self._table(i) for i in range(len(self.pois)))
+        tables = [text_of(self._parts(i)) for i in range(len(self.pois))]
+        return "\n\n".join(tables)
 
-    def _table(self, poi: int) -> str:
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        if is_traced(self) or np.ndim(self.postfit) != 2:
+            return html_of([repr(self)])
+        places = range(len(self.pois))
+        return html_of([part for i in places for part in self._parts(i)])
+
+    def _parts(self, poi: int) -> list[Part]:
         columns = [("pull", self.pulls), ("constraint", self.constraints)]
         columns += [("post-fit", self.postfit[poi])]
         if self.postfit_refits is not None:
@@ -124,9 +132,9 @@ class RankingResult(eqx.Module):
         value, error = float(self.poi_values[poi]), float(self.poi_errors[poi])
         head = f"impacts on {self.pois[poi]} = {value:.4g}"
         head += NO_ERROR if np.isnan(error) else f" +- {error:.3g}"
-        table = format_table([("name", *(name for name, _ in columns)), *rows])
-        lines = [f"{head}\n{table}", *([f"... and {more} more"] if more > 0 else [])]
-        return "\n".join([*lines, *self.remarks(poi)])
+        table = Table([("name", *(name for name, _ in columns)), *rows])
+        hidden = [f"... and {more} more"] if more > 0 else []
+        return [head, table, *hidden, *self.remarks(poi)]
 
     def remarks(self, poi: int = 0) -> tuple[str, ...]:
         """Return sentences on numbers that are missing for a POI, by its position."""

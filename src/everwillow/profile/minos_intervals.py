@@ -12,9 +12,9 @@ from jax.scipy.special import ndtri
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
-from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -83,8 +83,15 @@ class MinosResult(eqx.Module):
 
     def __repr__(self) -> str:
         """Return a table of the intervals."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         if is_traced(self):
-            return f"MinosResult({', '.join(self.names)}; traced)"
+            return [f"MinosResult({', '.join(self.names)}; traced)"]
         rows = [("parameter", "value", "lower", "upper", "")]
         ends = words_of(self.lower_status), words_of(self.upper_status)
         for i, name in enumerate(self.names):
@@ -94,7 +101,7 @@ class MinosResult(eqx.Module):
             rows.append((name, f"{self.values[i]:.6g}", *errors, "; ".join(notes)))
         if not any(row[-1] for row in rows):
             rows = [row[:-1] for row in rows]
-        return format_table(rows)
+        return [Table(rows)]
 
 
 def words_of(status: Any) -> list[str]:

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
+from everwillow._html import Table, html_of
 from everwillow._numerics import is_traced, namespace, select
 from everwillow._progress import stage
+from everwillow._rounding import plain
 from everwillow._typing import Key
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
@@ -82,6 +84,16 @@ class ScanResult(eqx.Module):
             f"ScanResult({self.name} in [{low:g}, {high:g}]; {good} of "
             f"{self.success.size} fits ended at a minimum)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the points for notebooks."""
+        if is_traced(self) or np.ndim(self.values) != 1:
+            return html_of([repr(self)])
+        rows = [
+            (plain(float(value)), plain(float(rise), 4))
+            for value, rise in zip(self.values, self.twice_delta_nll, strict=True)
+        ]
+        return html_of([Table([(self.name, "2 Δ(-ln L)"), *rows]), repr(self)])
 
 
 class Scan2DResult(eqx.Module):

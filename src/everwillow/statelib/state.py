@@ -20,10 +20,10 @@ from everwillow._errors import (
     KeyCollisionError,
     unknown_key,
 )
+from everwillow._html import Table, html_of
 from everwillow._native import native_tree
 from everwillow._tree import (
     format_leaf,
-    format_table,
     format_type,
     is_whole,
 )
@@ -277,13 +277,20 @@ class State(Mapping[Key, Any]):
             theta.0  0.5    float
             theta.1  2      int
         """
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of([self._table()])
+
+    def _table(self) -> Table:
         rows = [
             (_text(key), format_leaf(value), format_type(value), self._from(key))
             for key, value in self._items()
         ]
         if not any(row[3] for row in rows):
-            return format_table([("key", "value", "type"), *(row[:3] for row in rows)])
-        return format_table([("key", "value", "type", "from"), *rows])
+            return Table([("key", "value", "type"), *(row[:3] for row in rows)])
+        return Table([("key", "value", "type", "from"), *rows])
 
     def __getitem__(self, key: Key) -> Any:
         position = self._meta.index.get(key)

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Table, html_of
+from everwillow._rounding import with_error
 from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
@@ -76,6 +78,19 @@ class Parameters:
     def constraints(self) -> Float[np.ndarray, " n"]:
         """Error / width of the constraint; NaN without one."""
         return np.where(self.constrained, self.errors / self.prefit_errors, np.nan)
+
+    def table(self) -> Table:
+        """Return the values and errors as a table, rounded to the errors."""
+        rows = []
+        for i, name in enumerate(self.names):
+            value, error = with_error(float(self.values[i]), float(self.errors[i]))
+            note = "fixed" if self.frozen[i] else "at bound" if self.at_bound[i] else ""
+            rows.append((name, value, error, note))
+        return Table([("parameter", "value", "error", ""), *rows])
+
+    def _repr_html_(self) -> str:
+        """Return the table for notebooks."""
+        return html_of([self.table()])
 
 
 @record

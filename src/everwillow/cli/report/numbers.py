@@ -1,76 +1,10 @@
-"""Numbers as text, rounded to the digits of their errors."""
+"""Numbers and durations as text."""
 
-import math
-
-
-SMALL, LARGE = 1e-4, 1e6
-MOST_DECIMALS = 12
-
-
-def with_error(value: float, error: float, digits: int = 2) -> tuple[str, str]:
-    """Round an error to some digits, and the value to the same place.
-
-    Args:
-        value: The number.
-        error: Its error; NaN or infinite if there is none.
-        digits: The number of digits of the error.
-
-    Returns:
-        Value and error with the same number of decimals; large and small ones with a
-        common power of ten.
-
-    Example:
-        >>> with_error(1.549184, 1.400757), with_error(172.4, 33.2)
-        (('1.5', '1.4'), ('172', '33'))
-        >>> with_error(1.234e-7, 5.6e-9)
-        ('1.234e-07', '0.056e-07')
-    """
-    if not (math.isfinite(error) and error > 0 and math.isfinite(value)):
-        return plain(value), ""
-    largest = max(abs(value), error)
-    if largest < SMALL or largest >= LARGE:
-        power = math.floor(math.log10(largest))
-        scale = 10.0**power
-        left, right = with_error(value / scale, error / scale, digits)
-        return f"{left}e{power:+03d}", f"{right}e{power:+03d}"
-    decimals = min(max(_decimals(error, digits), 0), MOST_DECIMALS)
-    return _unsigned(f"{value:.{decimals}f}"), f"{error:.{decimals}f}"
-
-
-def _decimals(error: float, digits: int) -> int:
-    """Return the number of decimals for a number of digits of an error."""
-    first = math.floor(math.log10(error))
-    # 0.0996 becomes 0.10: rounding may add a digit.
-    if round(error / 10.0 ** (first - digits + 1)) >= 10**digits:
-        first += 1
-    return digits - 1 - first
-
-
-def plain(value: float, digits: int = 5) -> str:
-    """Return a number with a number of digits; zero has no sign.
-
-    Example:
-        >>> plain(-0.0), plain(3.9672907), plain(float("nan"))
-        ('0', '3.9673', 'nan')
-    """
-    return f"{value + 0.0:.{digits}g}"
-
-
-def signed(value: float, decimals: int = 2) -> str:
-    """Return a number with its sign; an empty text for NaN.
-
-    Example:
-        >>> signed(0.2795), signed(-0.001), signed(float("nan"))
-        ('+0.28', '0.00', '')
-    """
-    if math.isnan(value):
-        return ""
-    return _unsigned(f"{value:+.{decimals}f}")
-
-
-def _unsigned(text: str) -> str:
-    """Drop the sign of zero."""
-    return text.lstrip("+-") if not text.strip("+-0.") else text
+from everwillow._rounding import (
+    plain as plain,
+    signed as signed,
+    with_error as with_error,
+)
 
 
 def seconds(value: float) -> str:

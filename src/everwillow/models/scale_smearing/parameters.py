@@ -7,6 +7,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
+from everwillow._html import Table, html_of
+from everwillow._rounding import with_error
 from everwillow.models.scale_smearing.categories import Categories
 
 
@@ -81,6 +83,23 @@ class SasParameters:
     success: bool | None = None
     message: str = ""
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Return the response and the resolution of each category for notebooks."""
+        names = self.categories.labels()
+        rows = [
+            (
+                name,
+                *with_error(float(self.resp[i]), float(self.eresp[i])),
+                *with_error(float(self.reso[i]), float(self.ereso[i])),
+                self.status[i],
+            )
+            for i, name in enumerate(names)
+        ]
+        heads = ("category", "resp", "error", "reso", "error", "status")
+        return html_of(
+            [Table([heads, *rows]), *([self.message] if self.message else [])]
+        )
 
     def reso_interval(
         self,

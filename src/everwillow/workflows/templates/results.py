@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from everwillow._html import html_of
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.records import about, record
 from everwillow.workflows.report import (
@@ -244,3 +245,7 @@ class TemplateResults:
             f"{len(self.channels)} channels, {len(self.mappings)} mappings; "
             f"{self.fit.status})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the parameters and the summary for notebooks."""
+        return html_of([self.parameters.table(), repr(self), *self.remarks])
