@@ -1,6 +1,7 @@
 """Records show themselves in notebooks as tables, and figures as pictures."""
 
 import re
+import warnings
 import xml.etree.ElementTree as ET
 
 import jax.numpy as jnp
@@ -108,6 +109,38 @@ def test_records_of_inference_are_tables(result):
     ]
     for record, head in records:
         assert cells(record._repr_html_())[0][0] == head
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_tables_pictures_and_the_line_of_a_mistake():
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    fit = "ew.fit(lambda p, d: (p['mu'] - d) ** 2 + (p['nu'] - 1.0) ** 2, start, 3.0)"
+    sources = [
+        f"import everwillow as ew, numpy as np\nstart = dict(mu=1.0, nu=0.5)\n{fit}",
+        f"ew.plotting.correlation({fit})",
+        f"%matplotlib inline\new.plotting.correlation({fit})",
+        "ew.fit(lambda p, d: np.log(p['mu']), start, 3.0)",
+    ]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = nbclient.NotebookClient(notebook, timeout=300, allow_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client.execute()
+    shown = [
+        [one.data for one in cell.outputs if one.output_type == "execute_result"]
+        for cell in notebook.cells
+    ]
+    assert [len(outputs) for outputs in shown] == [1, 1, 1, 0]
+    assert "<table" in shown[0][0]["text/html"]
+    assert "image/png" in shown[1][0]
+    assert "image/png" in shown[2][0]
+    (error,) = notebook.cells[3].outputs
+    assert error.ename == "TracingError"
+    assert "<lambda> (cell, line 1, `ew.fit(lambda" in error.evalue
+    assert "jax/_src" not in "".join(error.traceback)
 
 
 def test_figures_are_pictures(result):

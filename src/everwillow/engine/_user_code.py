@@ -109,7 +109,9 @@ def _place(traceback: types.TracebackType) -> str:
     """Return function, file, number and text of a line."""
     code, number = traceback.tb_frame.f_code, traceback.tb_lineno
     text = linecache.getline(code.co_filename, number, traceback.tb_frame.f_globals)
-    file = pathlib.PurePath(code.co_filename).name
+    path = pathlib.PurePath(code.co_filename)
+    # A kernel of Jupyter gives each cell a file of its own, with a number as its name.
+    file = "cell" if path.parent.name.startswith("ipykernel_") else path.name
     shown = f", `{text.strip()}`" if text.strip() else ""
     return f"{code.co_name} ({file}, line {number}{shown})"
 
