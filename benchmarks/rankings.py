@@ -18,7 +18,7 @@ def measure() -> list[Row]:
 
     def rank(**options):
         return ew.impacts.rank(
-            objective, best, counts, pois=["mu"], constraints=constraints, **options
+            objective, best, counts, poi=["mu"], constraints=constraints, **options
         )
 
     calls = {

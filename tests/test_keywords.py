@@ -5,8 +5,10 @@ import warnings
 
 import pytest
 
+import everwillow as ew
 from everwillow._errors import ArgumentTypeError
 from everwillow._keywords import renamed_keywords, takes_keywords
+from everwillow.hypotest.upper_limit import upper_limit
 
 
 @renamed_keywords(parameter="name", level=("cl", lambda level: 1.0 - level))
@@ -72,3 +74,24 @@ def test_it_composes_with_checked_keywords():
         assert outer(max_iter=3) == {"max_steps": 3}
     with pytest.raises(ArgumentTypeError, match="no argument 'max_step'"):
         outer(max_step=3)
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "new"),
+    [
+        (ew.impacts.rank, {"pois": "a", "nuisances": "b"}, {"poi": "a", "names": "b"}),
+        (ew.impacts.global_impacts, {"pois": "a"}, {"poi": "a"}),
+        (ew.impacts.statistical_impacts, {"pois": "a"}, {"poi": "a"}),
+        (ew.impacts.nonprofiled_impacts, {"frozen": "b"}, {"names": "b"}),
+        (ew.limits, {"level": 0.1}, {"cl": 0.9}),
+        (upper_limit, {"objective": "f"}, {"objective_fn": "f"}),
+    ],
+)
+def test_names_of_earlier_versions(function, old, new):
+    signature = inspect.signature(function).parameters
+    assert new.keys() <= signature.keys()
+    assert not old.keys() & signature.keys()
+    # With both names, nothing runs but the check.
+    for name in old:
+        with pytest.raises(ArgumentTypeError, match="are one"):
+            function(**{name: old[name]}, **new)

@@ -251,7 +251,7 @@ def test_variances_of_data_come_in_any_kind(make):
     given = goodness.saturated_test(model, result, data_variance=make(S**2), ndof=2)
     np.testing.assert_allclose(given.statistic, chi2, rtol=1e-6)
     moved = impacts.global_impacts(
-        model, result, pois="mu", data_variance=make(S**2)
+        model, result, poi="mu", data_variance=make(S**2)
     ).total
     np.testing.assert_allclose(np.ravel(moved)[0], ERROR, rtol=1e-6)
 

@@ -295,21 +295,21 @@ ENTRIES = {
     "toy_generator_mapped": lambda wrap: generated(
         wrap, map_fn=lambda one: lambda many: jax.lax.map(one, many)
     ),
-    "rank": _fitted(lambda one, fit: impacts.rank(one, fit, pois="mu").postfit),
+    "rank": _fitted(lambda one, fit: impacts.rank(one, fit, poi="mu").postfit),
     "rank_refit": _fitted(
         lambda one, fit: (
-            impacts.rank(one, fit, pois="mu", refit="postfit").postfit_refits.up
+            impacts.rank(one, fit, poi="mu", refit="postfit").postfit_refits.up
         )
     ),
     "nonprofiled": _model(
         lambda one: (
             impacts.nonprofiled_impacts(
-                one, ew.fit(one, fixed={"theta": 0.0}), pois="mu"
+                one, ew.fit(one, fixed={"theta": 0.0}), poi="mu"
             ).up
         )
     ),
     "global_impacts": _fitted(
-        lambda one, fit: impacts.global_impacts(one, fit, pois="mu").total
+        lambda one, fit: impacts.global_impacts(one, fit, poi="mu").total
     ),
     "saturated": _fitted(lambda one, fit: goodness.saturated_test(one, fit).statistic),
     "saturated_by_user": saturated_by_user,

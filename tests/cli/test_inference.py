@@ -80,7 +80,7 @@ def test_confidence_level(run, tmp_path):
     done = run("limit", QUICKSTART, "--cl", 0.9, "--out", tmp_path / "limit.npz")
     assert "90 % CL" in done.stdout
     loaded = ew.io.load(tmp_path / "limit.npz")
-    direct = ew.limits(from_pyhf(QUICKSTART), "mu", level=0.1)
+    direct = ew.limits(from_pyhf(QUICKSTART), "mu", cl=0.9)
     assert float(loaded.observed) == pytest.approx(float(direct.observed), rel=1e-6)
     assert limits_in(done.stdout)["observed"] < OBSERVED_LIMIT
 
@@ -122,7 +122,7 @@ def test_scan_of_default_range_stays_inside_of_the_bounds(run, write, tiny):
 def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
     model = from_pyhf(tiny)
     best = ew.fit(model)
-    direct = ew.impacts.rank(model, best, pois="mu", refit="postfit")
+    direct = ew.impacts.rank(model, best, poi="mu", refit="postfit")
     order = [direct.names[i] for i in direct.order[0]]
     file = tmp_path / "impacts.json"
     for options, up, down in (

@@ -196,9 +196,9 @@ def test_intervals_and_impacts_are_those_of_the_counts():
         for model, data in zip(models, observations, strict=True):
             best = ew.fit(model, observation=data)
             interval = ew.profile.minos(model, best, data, names=["mu"])
-            impacts = rank(model, best, data, pois="mu")
+            impacts = rank(model, best, data, poi="mu")
             auxiliary = global_impacts(
-                model, best, data, pois="mu", data_variance=None
+                model, best, data, poi="mu", data_variance=None
             ).auxiliary
             ends = interval.upper[0], interval.lower[0]
             found.append(np.hstack([ends, impacts.postfit[0], auxiliary[0]]))
@@ -250,4 +250,4 @@ def test_tests_of_single_data_refuse_events():
         with pytest.raises(ShapeMismatchError, match=r"\(37,\).*toy_pvalue"):
             test(model, best)
     with pytest.raises(ShapeMismatchError, match=r"data_variance: .*or None"):
-        global_impacts(model, best, pois="mu")
+        global_impacts(model, best, poi="mu")

@@ -73,10 +73,18 @@ def test_a_negative_best_fit_counts_for_qmu_only():
 @pytest.mark.parametrize("level", [0.1, 0.32, 0.001])
 def test_other_levels(level):
     model = two_bins()
-    result = ew.limits(model, "mu", level=level)
+    result = ew.limits(model, "mu", cl=1 - level)
     tests = calculator(model)
     found = tests.test(float(result.observed))
     assert float(tests.cls(found)) == pytest.approx(level, rel=2e-5)
+
+
+def test_the_level_of_earlier_versions_is_one_minus_the_confidence_level():
+    with pytest.warns(FutureWarning, match=r"Write cl=0\.9"):
+        old = ew.limits(two_bins(), "mu", level=0.1)
+    new = ew.limits(two_bins(), "mu", cl=0.9)
+    assert old.observed == new.observed
+    assert new.level == 0.1
 
 
 def test_bands_are_in_order():
@@ -88,7 +96,7 @@ def test_bands_are_in_order():
 def test_a_second_call_traces_nothing():
     ew.limits(two_bins(), "mu")
     before = len(TRACES)
-    ew.limits(two_bins((55.0, 60.0)), "mu", level=0.1)
+    ew.limits(two_bins((55.0, 60.0)), "mu", cl=0.9)
     assert len(TRACES) == before
 
 
@@ -240,9 +248,9 @@ def test_a_fit_that_fails_is_an_error_and_no_number():
     [
         ("mux", {}, KeyError, "mu"),
         ("gamma", {}, ValueError, "2 elements"),
-        ("mu", {"level": 0.0}, ValueError, "95 % confidence"),
-        ("mu", {"level": 0.95}, ValueError, "95 % confidence"),
-        ("mu", {"level": np.nan}, ValueError, "95 % confidence"),
+        ("mu", {"cl": 1.0}, ValueError, "95 % confidence"),
+        ("mu", {"cl": 0.05}, ValueError, "95 % confidence"),
+        ("mu", {"cl": np.nan}, ValueError, "95 % confidence"),
         ("mu", {"nuisances": "post"}, ValueError, "a posteriori"),
         ("mu", {"fixed": {"mu": 1.0}}, ValueError, "fixed"),
         ("mu", {"test_statistic": "q"}, ValueError, "QTilde"),

@@ -25,7 +25,7 @@ HELD = "held at a bound: mu"
 @pytest.mark.slow
 def test_there_is_no_impact_to_first_order(ended):
     with pytest.warns(UserWarning, match=f"{HELD}.*wider range.*refit='postfit'"):
-        ranked = rank(cases.AT_ITS_END, ended, pois="mu", refit=())
+        ranked = rank(cases.AT_ITS_END, ended, poi="mu", refit=())
     assert np.isnan(ranked.postfit).all()
     assert np.isnan(ranked.prefit).all()
     assert np.isnan(ranked.poi_errors).all()
@@ -40,7 +40,7 @@ def test_there_is_no_impact_to_first_order(ended):
 def test_fits_are_made_where_the_covariance_says_nothing(ended):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ranked = rank(cases.AT_ITS_END, ended, pois="mu")
+        ranked = rank(cases.AT_ITS_END, ended, poi="mu")
     down = ranked.postfit_refits.down[0, 0]
     np.testing.assert_allclose(down, 0.5**0.5 - 0.5, rtol=1e-7)
     assert "nothing moves it to first order: impacts are from fits." in repr(ranked)
@@ -62,7 +62,7 @@ def test_a_nuisance_parameter_at_its_bound_moves_to_one_side():
     )
     result = ew.fit(model)
     assert result.at_bound.tolist() == [False, True]
-    ranked = rank(model, result, pois="mu")
+    ranked = rank(model, result, poi="mu")
     # The profile rises by 1/2 where t + t^2 / 2 = 1/2, and mu follows with 1 - t.
     move = 2.0**0.5 - 1
     np.testing.assert_allclose(ranked.postfit_refits.up, [[-move]], rtol=1e-6)
@@ -70,7 +70,7 @@ def test_a_nuisance_parameter_at_its_bound_moves_to_one_side():
     assert ranked.postfit_refits.inside.tolist() == [[False], [True]]
     assert ranked.order.tolist() == [[0]]
     assert "theta: held at a bound, and moved by its one-sided error" in repr(ranked)
-    assert rank(model, result, pois="mu", refit=()).postfit_refits is None
+    assert rank(model, result, poi="mu", refit=()).postfit_refits is None
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_refits_are_one_sided(ended):
     """The best mu is max(0, -1 - theta) with theta held."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ranked = rank(cases.AT_ITS_END, ended, pois="mu", refit=("postfit", "prefit"))
+        ranked = rank(cases.AT_ITS_END, ended, poi="mu", refit=("postfit", "prefit"))
     assert np.isnan(ranked.postfit).all()
     down = ranked.postfit_refits.down[0, 0]
     np.testing.assert_allclose(down, 0.5**0.5 - 0.5, rtol=1e-7)
@@ -105,7 +105,7 @@ def test_refits_give_the_order_where_the_covariance_has_none():
     )
     result = ew.fit(model)
     assert result.at_bound.tolist() == [False, False, True]
-    ranked = rank(model, result, pois="mu", refit="postfit")
+    ranked = rank(model, result, poi="mu", refit="postfit")
     assert np.isnan(ranked.postfit).all()
     largest = np.abs(ranked.postfit_refits.shifts[:, 0]).max(axis=0)
     assert largest[1] > largest[0]
@@ -115,11 +115,11 @@ def test_refits_give_the_order_where_the_covariance_has_none():
 @pytest.mark.slow
 def test_groups_and_parts_are_unknown(ended):
     with pytest.warns(UserWarning, match=HELD):
-        groups = group_impacts(ended, pois="mu", groups={"all": "*"})
+        groups = group_impacts(ended, poi="mu", groups={"all": "*"})
     assert np.isnan(groups.traditional).all()
     assert np.isnan(groups.auxiliary).all()
     with pytest.warns(UserWarning, match=HELD):
-        split = split_errors(ended, pois="mu")
+        split = split_errors(ended, poi="mu")
     for part in (split.total, split.systematic, split.statistical_global):
         assert np.isnan(part).all()
 
@@ -128,11 +128,11 @@ def test_groups_and_parts_are_unknown(ended):
 def test_global_impacts_are_unknown_but_by_fits(ended):
     """The best mu is max(0, -1 - m) when theta is measured as m."""
     with pytest.warns(UserWarning, match=f"{HELD}.*refit=True"):
-        shares = global_impacts(cases.AT_ITS_END, ended, pois="mu", data_variance=1.0)
+        shares = global_impacts(cases.AT_ITS_END, ended, poi="mu", data_variance=1.0)
     for part in (shares.auxiliary, shares.data, shares.total, shares.errors):
         assert np.isnan(part).all()
     moved = global_impacts(
-        cases.AT_ITS_END, ended, pois="mu", data_variance=None, refit=True
+        cases.AT_ITS_END, ended, poi="mu", data_variance=None, refit=True
     )
     np.testing.assert_allclose(moved.refits.shifts[:, 0, 0], 0.0, atol=1e-7)
 
@@ -142,7 +142,7 @@ def test_other_parameters_of_interest_have_theirs():
     model = cases.AT_ITS_END
     result = ew.fit(model)
     with pytest.warns(UserWarning, match=HELD):
-        shares = global_impacts(model, result, pois=["mu", "theta"], data_variance=1.0)
+        shares = global_impacts(model, result, poi=["mu", "theta"], data_variance=1.0)
     assert np.isnan(shares.auxiliary[0]).all()
     # theta = (data + m) / 2.
     np.testing.assert_allclose(shares.auxiliary[1], 0.5, rtol=1e-9)
@@ -152,7 +152,7 @@ def test_other_parameters_of_interest_have_theirs():
 def test_a_given_covariance_counts(ended):
     """Who knows the covariance of a parameter at its bound has impacts of it."""
     covariance = np.array([[2.0, -1.0], [-1.0, 1.0]])
-    ranked = rank(cases.AT_ITS_END, ended, pois="mu", covariance=covariance)
+    ranked = rank(cases.AT_ITS_END, ended, poi="mu", covariance=covariance)
     np.testing.assert_allclose(ranked.postfit, [[-1.0]], rtol=1e-12)
 
 
@@ -161,7 +161,7 @@ def test_traced_impacts_are_unknown_too():
     def impact(data):
         observation = {**cases.AT_ITS_END.observation, "main": data}
         best = ew.fit(cases.AT_ITS_END, observation=observation)
-        return rank(cases.AT_ITS_END, best, pois="mu").postfit[0, 0]
+        return rank(cases.AT_ITS_END, best, poi="mu").postfit[0, 0]
 
     assert np.isnan(impact(-1.0))
     # A covariance of mu and theta of -1, and a variance of theta of 1.

@@ -306,7 +306,7 @@ def variances(**others):
 )
 def test_variances_may_look_like_the_data(mixed, given):
     joint, result = mixed
-    found = impacts.global_impacts(joint, result, pois="mass", data_variance=given)
+    found = impacts.global_impacts(joint, result, poi="mass", data_variance=given)
     np.testing.assert_allclose(found.total, found.errors, rtol=0.02)
     test = goodness.saturated_test(joint, result, data_variance=given)
     assert test.ndof == 3
@@ -330,7 +330,7 @@ def test_variances_may_look_like_the_data(mixed, given):
 def test_variances_that_do_not_look_like_the_data(mixed, given, message):
     joint, result = mixed
     with pytest.raises(ArgumentValueError, match=message):
-        impacts.global_impacts(joint, result, pois="mass", data_variance=given)
+        impacts.global_impacts(joint, result, poi="mass", data_variance=given)
     with pytest.raises(ArgumentValueError, match=message):
         goodness.saturated_test(joint, result, data_variance=given)
 
@@ -343,6 +343,6 @@ def test_data_in_lists_take_arrays_of_variances():
         expected=lambda p: [p["x"], p["x"]],
     )
     found = impacts.global_impacts(
-        model, ew.fit(model), pois="x", data_variance=np.array([1.0, 4.0])
+        model, ew.fit(model), poi="x", data_variance=np.array([1.0, 4.0])
     )
     np.testing.assert_allclose(found.total, found.errors, rtol=1e-9)

@@ -31,7 +31,7 @@ def shares(linear):
     return global_impacts(
         cases.LINEAR,
         linear,
-        pois=["mu", "nu"],
+        poi=["mu", "nu"],
         data_variance=cases.SIGMA**2,
         refit=True,
     )
@@ -72,7 +72,7 @@ def test_refits_of_a_linear_model_are_the_shares(shares):
 def test_squares_add_up_on_asimov_data(asimov):
     data, result = asimov
     every = ("mu", "gamma", "lumi", "norm", "tilt")
-    out = global_impacts(cases.COUNTING, result, data, pois=every)
+    out = global_impacts(cases.COUNTING, result, data, poi=every)
     np.testing.assert_allclose(out.total, out.errors, rtol=1e-7)
     assert out.data.shape == (7, 3)
 
@@ -82,7 +82,7 @@ def test_moved_observations_are_fitted(asimov):
     """Against fits with each auxiliary observation moved by hand."""
     data, result = asimov
     out = global_impacts(
-        cases.COUNTING, result, data, pois="mu", data_variance=None, refit=True
+        cases.COUNTING, result, data, poi="mu", data_variance=None, refit=True
     )
     assert out.data is None
     assert out.total is None
@@ -110,7 +110,7 @@ def test_moved_observations_are_fitted(asimov):
 @pytest.mark.slow
 def test_the_response_to_counts_is_that_of_a_fit(asimov):
     data, result = asimov
-    out = global_impacts(cases.COUNTING, result, data, pois="mu")
+    out = global_impacts(cases.COUNTING, result, data, poi="mu")
     step = 1e-3
     moved = {**data, "main": data["main"] + step * np.array([0.0, 1.0, 0.0])}
     shift = ew.fit(cases.COUNTING, observation=moved).params["mu"]
@@ -122,7 +122,7 @@ def test_the_response_to_counts_is_that_of_a_fit(asimov):
 @pytest.mark.slow
 def test_whole_numbers_fluctuate_too():
     result = ew.fit(cases.COUNTING)
-    out = global_impacts(cases.COUNTING, result, pois="mu")
+    out = global_impacts(cases.COUNTING, result, poi="mu")
     assert cases.COUNTING.observation["main"].dtype.kind == "i"
     # Not Asimov data: the squares add up roughly only.
     np.testing.assert_allclose(out.total, out.errors, rtol=0.1)
@@ -142,7 +142,7 @@ def test_correlated_data():
     start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
     result = ew.fit(nll, start, data)
     out = global_impacts(
-        nll, result, data, pois=["a", "b"], data_variance={"x": None, "y": V}
+        nll, result, data, poi=["a", "b"], data_variance={"x": None, "y": V}
     )
     assert out.data["x"] is None
     np.testing.assert_allclose(out.total, out.errors, rtol=1e-9)
@@ -153,7 +153,7 @@ def test_correlated_data():
 def test_parameters_that_are_fixed_leave_their_measurements_out():
     result = ew.fit(cases.LINEAR, fixed={"c": 0.0, "b": 0.1})
     out = global_impacts(
-        cases.LINEAR, result, pois="mu", data_variance=cases.SIGMA**2, refit=True
+        cases.LINEAR, result, poi="mu", data_variance=cases.SIGMA**2, refit=True
     )
     # The measurement of b is correlated with that of a.
     assert out.names == ("a", "b")
@@ -172,8 +172,8 @@ def test_variances_that_are_not_those_of_the_likelihood_are_noticed():
     )
     result = ew.fit(model)
     with pytest.warns(UserWarning, match="no counts"):
-        global_impacts(model, result, pois="mass")
-    out = global_impacts(model, result, pois="mass", data_variance=1.5**2)
+        global_impacts(model, result, poi="mass")
+    out = global_impacts(model, result, poi="mass", data_variance=1.5**2)
     np.testing.assert_allclose(out.total, out.errors, rtol=1e-6)
 
 
@@ -185,10 +185,10 @@ def test_the_same_under_jit(asimov):
     def impacts(counts):
         observation = {**data, "main": counts}
         fitted = ew.fit(cases.COUNTING, observation=observation)
-        out = global_impacts(cases.COUNTING, fitted, observation, pois="mu")
+        out = global_impacts(cases.COUNTING, fitted, observation, poi="mu")
         return out.auxiliary, out.data, out.total
 
-    eager = global_impacts(cases.COUNTING, result, data, pois="mu")
+    eager = global_impacts(cases.COUNTING, result, data, poi="mu")
     compiled = impacts(data["main"])
     for a, b in zip((eager.auxiliary, eager.data, eager.total), compiled, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
@@ -209,7 +209,7 @@ def test_the_second_call_traces_nothing():
     )
     result = ew.fit(model)
     variance = cases.SIGMA**2
-    options = {"pois": "mu", "data_variance": variance, "refit": True}
+    options = {"poi": "mu", "data_variance": variance, "refit": True}
     global_impacts(model, result, **options)
     before = len(traces)
     global_impacts(model, result, **options)
@@ -233,7 +233,7 @@ def test_the_second_call_traces_nothing():
 )
 def test_bad_arguments_are_refused(linear, nll_fn, options, error, words):
     with pytest.raises(error, match=words) as caught:
-        global_impacts(nll_fn, linear, cases_observation(nll_fn), pois="mu", **options)
+        global_impacts(nll_fn, linear, cases_observation(nll_fn), poi="mu", **options)
     assert isinstance(caught.value, ew.EverwillowError)
 
 

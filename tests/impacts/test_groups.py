@@ -25,7 +25,7 @@ GROUPS = {"joint": ["a", "b"], "c": "c", "all": "*", "shape": ["[cd]"]}
 
 @pytest.mark.slow
 def test_the_formula_by_hand(linear):
-    out = group_impacts(linear, pois=["mu", "nu"], groups=GROUPS)
+    out = group_impacts(linear, poi=["mu", "nu"], groups=GROUPS)
     C = cases.COVARIANCE
     for group, members in (("joint", [0, 1]), ("c", [2]), ("all", [0, 1, 2, 3])):
         v = C[4:, members]
@@ -40,14 +40,14 @@ def test_the_formula_by_hand(linear):
 @pytest.mark.slow
 def test_one_member_is_the_impact_of_the_parameter(linear):
     groups = {name: name for name in ("a", "b", "c", "d")}
-    out = group_impacts(linear, pois="mu", groups=groups)
-    ranked = rank(cases.LINEAR, linear, pois="mu", nuisances="[abcd]")
+    out = group_impacts(linear, poi="mu", groups=groups)
+    ranked = rank(cases.LINEAR, linear, poi="mu", names="[abcd]")
     np.testing.assert_allclose(out.traditional, np.abs(ranked.postfit), rtol=1e-9)
 
 
 @pytest.mark.parametrize("group", ["gamma", ["lumi", "norm"], ["*"]])
 def test_it_is_the_error_lost_by_holding_the_group(counting, group):
-    out = group_impacts(counting, pois="mu", groups={"g": group})
+    out = group_impacts(counting, poi="mu", groups={"g": group})
     values = dict.fromkeys(out.members[0], ...)
     held = conditional_fit(cases.COUNTING, counting.params, held=values)
     np.testing.assert_allclose(held.params["mu"], counting.params["mu"], rtol=1e-6)
@@ -57,8 +57,8 @@ def test_it_is_the_error_lost_by_holding_the_group(counting, group):
 
 
 def test_global_impacts_of_groups_are_sums_of_squares(linear):
-    out = group_impacts(linear, pois=["mu", "nu"], groups=GROUPS)
-    single = global_impacts(cases.LINEAR, linear, pois=["mu", "nu"], data_variance=None)
+    out = group_impacts(linear, poi=["mu", "nu"], groups=GROUPS)
+    single = global_impacts(cases.LINEAR, linear, poi=["mu", "nu"], data_variance=None)
     square = single.auxiliary**2
     np.testing.assert_allclose(out.auxiliary[:, 0] ** 2, square[:, :2].sum(axis=1))
     np.testing.assert_allclose(out.auxiliary[:, 1] ** 2, square[:, 2])
@@ -67,7 +67,7 @@ def test_global_impacts_of_groups_are_sums_of_squares(linear):
 
 
 def test_the_split_by_quadrature(counting):
-    split = split_errors(counting, pois="mu")
+    split = split_errors(counting, poi="mu")
     assert split.names == ("gamma[0]", "gamma[1]", "gamma[2]", "lumi", "norm", "tilt")
     held = dict.fromkeys(("gamma", "lumi", "norm", "tilt"), ...)
     alone = conditional_fit(cases.COUNTING, counting.params, held=held)
@@ -80,9 +80,9 @@ def test_the_split_by_quadrature(counting):
 
 
 def test_the_split_by_the_global_method(linear):
-    split = split_errors(linear, pois=["mu", "nu"])
+    split = split_errors(linear, poi=["mu", "nu"])
     shares = global_impacts(
-        cases.LINEAR, linear, pois=["mu", "nu"], data_variance=cases.SIGMA**2
+        cases.LINEAR, linear, poi=["mu", "nu"], data_variance=cases.SIGMA**2
     )
     np.testing.assert_allclose(split.systematic_global, shares.systematic, rtol=1e-9)
     np.testing.assert_allclose(split.statistical_global, shares.statistical, rtol=1e-8)
@@ -93,7 +93,7 @@ def test_the_split_by_the_global_method(linear):
 @pytest.mark.slow
 def test_a_fit_that_failed_has_no_parts():
     failed = ew.fit(cases.COUNTING, max_steps=1, throw=False)
-    out = split_errors(failed, pois="mu", throw=False)
+    out = split_errors(failed, poi="mu", throw=False)
     parts = (out.total, out.statistical, out.systematic)
     parts += (out.statistical_global, out.systematic_global)
     assert not failed.success
@@ -101,23 +101,23 @@ def test_a_fit_that_failed_has_no_parts():
 
 
 def test_some_parameters_may_count_as_systematic(linear):
-    split = split_errors(linear, pois="mu", systematic=["c", "d"])
+    split = split_errors(linear, poi="mu", systematic=["c", "d"])
     assert split.names == ("c", "d")
     # d has no auxiliary measurement: all that it costs is statistical.
-    shares = global_impacts(cases.LINEAR, linear, pois="mu", data_variance=None)
+    shares = global_impacts(cases.LINEAR, linear, poi="mu", data_variance=None)
     np.testing.assert_allclose(split.systematic_global, abs(shares.auxiliary[:, 2]))
 
 
 def test_the_same_under_jit(linear):
     @jax.jit
     def both(covariance):
-        groups = group_impacts(linear, pois="mu", groups=GROUPS, covariance=covariance)
-        split = split_errors(linear, pois="mu", covariance=covariance)
+        groups = group_impacts(linear, poi="mu", groups=GROUPS, covariance=covariance)
+        split = split_errors(linear, poi="mu", covariance=covariance)
         return groups.traditional, groups.auxiliary, split.statistical_global
 
     compiled = both(cases.COVARIANCE)
-    groups = group_impacts(linear, pois="mu", groups=GROUPS)
-    split = split_errors(linear, pois="mu")
+    groups = group_impacts(linear, poi="mu", groups=GROUPS)
+    split = split_errors(linear, poi="mu")
     np.testing.assert_allclose(compiled[0], groups.traditional, rtol=1e-8)
     np.testing.assert_allclose(compiled[1], groups.auxiliary, rtol=1e-8)
     np.testing.assert_allclose(compiled[2], split.statistical_global, rtol=1e-8)
@@ -128,7 +128,7 @@ def test_the_derivative_of_a_group_impact(linear):
         covariance = cases.COVARIANCE.copy()
         covariance = jax.numpy.asarray(covariance) * scale
         out = group_impacts(
-            linear, pois="mu", groups={"g": ["a", "c"]}, covariance=covariance
+            linear, poi="mu", groups={"g": ["a", "c"]}, covariance=covariance
         )
         return out.traditional[0, 0]
 
@@ -149,7 +149,7 @@ def test_a_member_at_its_bound_moves_nothing():
     )
     result = ew.fit(model)
     assert result.at_bound.tolist() == [False, False, True, False, False, False]
-    out = group_impacts(result, pois="mu", groups={"abc": "[abc]", "ab": "[ab]"})
+    out = group_impacts(result, poi="mu", groups={"abc": "[abc]", "ab": "[ab]"})
     np.testing.assert_allclose(out.traditional[0, 0], out.traditional[0, 1])
 
 
@@ -162,7 +162,7 @@ def test_a_member_at_its_bound_moves_nothing():
 )
 def test_bad_groups_are_refused(linear, options, error, words):
     with pytest.raises(error, match=words):
-        group_impacts(linear, pois="mu", **options)
+        group_impacts(linear, poi="mu", **options)
 
 
 def test_without_constraints_there_is_nothing_systematic():
@@ -170,14 +170,14 @@ def test_without_constraints_there_is_nothing_systematic():
     fixed = {"a": 0.0, "b": 0.0}
     result = ew.fit(cases.linear_nll, start, cases.DATA, fixed=fixed)
     with pytest.raises(ValueError, match="constraint"):
-        split_errors(result, pois="mu")
-    split = split_errors(result, pois="mu", systematic="d")
+        split_errors(result, poi="mu")
+    split = split_errors(result, poi="mu", systematic="d")
     assert split.systematic_global == 0
 
 
 def test_what_is_no_nuisance_parameter_is_left_out_of_groups(linear):
     names = {"named": ["mu", "c"], "alone": ["c"], "none": ["mu"]}
-    out = group_impacts(linear, pois="mu", groups=names)
+    out = group_impacts(linear, poi="mu", groups=names)
     assert out.members == (("c",), ("c",), ())
     np.testing.assert_array_equal(out.traditional[:, 0], out.traditional[:, 1])
     np.testing.assert_array_equal(out.traditional[:, 2], [0.0])

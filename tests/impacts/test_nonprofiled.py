@@ -20,7 +20,7 @@ def linear():
 def test_the_shifts_by_hand(linear):
     """In a linear model the others follow as the Hessian says."""
     widths = {"d": 0.5}
-    out = nonprofiled_impacts(cases.LINEAR, linear, pois=["mu", "nu"], widths=widths)
+    out = nonprofiled_impacts(cases.LINEAR, linear, poi=["mu", "nu"], widths=widths)
     assert out.names == ("c", "d")
     np.testing.assert_array_equal(out.widths, [0.8, 0.5])
     free, moved = [0, 1, 4, 5], [2, 3]
@@ -35,7 +35,7 @@ def test_the_shifts_by_hand(linear):
 
 @pytest.mark.slow
 def test_it_is_a_fit_with_another_value(linear):
-    out = nonprofiled_impacts(cases.LINEAR, linear, pois="mu", frozen="c")
+    out = nonprofiled_impacts(cases.LINEAR, linear, poi="mu", names="c")
     again = ew.fit(cases.LINEAR, fixed={**FIXED, "c": 0.4 + 0.8})
     shift = again.params["mu"] - linear.params["mu"]
     np.testing.assert_allclose(out.up, [[shift]], rtol=1e-8)
@@ -46,7 +46,7 @@ def test_it_is_a_fit_with_another_value(linear):
 @pytest.mark.slow
 def test_a_best_fit_that_failed_has_no_shifts():
     failed = ew.fit(cases.LINEAR, fixed=FIXED, max_steps=1, throw=False)
-    out = nonprofiled_impacts(cases.LINEAR, failed, pois="mu", frozen="c")
+    out = nonprofiled_impacts(cases.LINEAR, failed, poi="mu", names="c")
     assert not failed.success
     assert np.isnan(out.refits.shifts).all()
     assert np.isnan(out.refits.delta_nll).all()
@@ -55,7 +55,7 @@ def test_a_best_fit_that_failed_has_no_shifts():
 @pytest.mark.slow
 def test_envelopes_take_the_worse_side(linear):
     widths = {"d": 0.5}
-    out = nonprofiled_impacts(cases.LINEAR, linear, pois=["mu", "nu"], widths=widths)
+    out = nonprofiled_impacts(cases.LINEAR, linear, poi=["mu", "nu"], widths=widths)
     found = out.envelope({"both": ["c", "d"], "one": "c", "none": ["mu"]})
     assert list(found) == ["both", "one"]
     sides = np.stack([out.down, out.up])
@@ -80,9 +80,9 @@ def test_a_plain_function():
         cases.linear_nll,
         result,
         cases.DATA,
-        pois="mu",
+        poi="mu",
         constraints=constraints,
-        frozen="c",
+        names="c",
     )
     free = [3, 4, 5]
     design = cases.DESIGN / cases.SIGMA[:, None]
@@ -94,14 +94,14 @@ def test_a_plain_function():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"frozen": "mu"}, ValueError, "was fitted"),
-        ({"frozen": "d"}, ValueError, "widths="),
-        ({"frozen": "q*"}, KeyError, "frozen"),
-        ({"frozen": "[ab]"}, ValueError, "fixed"),
+        ({"names": "mu"}, ValueError, "was fitted"),
+        ({"names": "d"}, ValueError, "widths="),
+        ({"names": "q*"}, KeyError, "names"),
+        ({"names": "[ab]"}, ValueError, "fixed"),
         ({"widths": {"q": 1.0}}, KeyError, "widths"),
     ],
 )
 def test_bad_requests_are_refused(linear, options, error, words):
     with pytest.raises(error, match=words) as caught:
-        nonprofiled_impacts(cases.LINEAR, linear, pois="mu", **options)
+        nonprofiled_impacts(cases.LINEAR, linear, poi="mu", **options)
     assert isinstance(caught.value, ew.EverwillowError)

@@ -39,7 +39,7 @@ def counting():
 @pytest.fixture(scope="module")
 def ranked(linear):
     both = ("postfit", "prefit")
-    return rank(cases.LINEAR, linear, pois=["mu", "nu"], refit=both)
+    return rank(cases.LINEAR, linear, poi=["mu", "nu"], refit=both)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_the_order_is_by_size(ranked):
 @pytest.mark.slow
 def test_refits_are_conditional_fits(counting):
     ranked = rank(
-        cases.COUNTING, counting, pois="mu", nuisances=["norm", "gamma"], refit="prefit"
+        cases.COUNTING, counting, poi="mu", names=["norm", "gamma"], refit="prefit"
     )
     assert ranked.postfit_refits is None
     refits = ranked.prefit_refits
@@ -121,7 +121,7 @@ def test_refits_are_conditional_fits(counting):
 
 @pytest.mark.slow
 def test_refits_in_a_batch_are_the_same(linear, ranked):
-    batch = rank(cases.LINEAR, linear, pois=["mu", "nu"], refit="postfit", batch_size=3)
+    batch = rank(cases.LINEAR, linear, poi=["mu", "nu"], refit="postfit", batch_size=3)
     np.testing.assert_allclose(
         batch.postfit_refits.shifts, ranked.postfit_refits.shifts, rtol=1e-7, atol=1e-9
     )
@@ -135,7 +135,7 @@ def test_the_same_under_jit_and_vmap():
 
     def ranking(result, observation):
         out = rank(
-            cases.LINEAR, result, observation, pois="mu", nuisances="c", refit="postfit"
+            cases.LINEAR, result, observation, poi="mu", names="c", refit="postfit"
         )
         return out.postfit, out.pulls, out.postfit_refits.shifts, out.order
 
@@ -154,7 +154,7 @@ def test_the_same_under_jit_and_vmap():
 def test_an_impact_is_differentiable():
     def impact(width):
         model = cases.counting(width)
-        out = rank(model, ew.fit(model), pois="mu", nuisances=["norm", "lumi"])
+        out = rank(model, ew.fit(model), poi="mu", names=["norm", "lumi"])
         return out.postfit[0]
 
     step = 1e-4
@@ -181,7 +181,7 @@ def test_the_second_call_traces_nothing():
             counted,
             result,
             cases.COUNTS,
-            pois="mu",
+            poi="mu",
             constraints=width,
             refit=refit,
             throw=False,
@@ -199,7 +199,7 @@ def test_the_second_call_traces_nothing():
 @pytest.mark.slow
 def test_inputs_are_unchanged(counting):
     before = jax.tree.map(np.array, dataclasses.asdict(counting)["hessian"])
-    rank(cases.COUNTING, counting, pois="mu", refit="postfit")
+    rank(cases.COUNTING, counting, poi="mu", refit="postfit")
     np.testing.assert_array_equal(counting.hessian, before)
 
 
@@ -219,8 +219,8 @@ def test_a_value_outside_the_bounds_is_nan():
         nll,
         result,
         1.0,
-        pois="mu",
-        nuisances="gamma",
+        poi="mu",
+        names="gamma",
         constraints={"gamma": Normal(np.array([1.0, 1.0, 0.02]), 0.05)},
         refit=("prefit", "postfit"),
         bounds=bounds,
@@ -241,20 +241,20 @@ def test_a_parameter_at_its_bound_moves_into_its_range():
     bounds = {"theta": ew.Interval(0.0)}
     result = ew.fit(nll, start, 1.0, bounds=bounds)
     assert result.at_bound.tolist() == [False, True]
-    ranked = rank(nll, result, 1.0, pois="mu", refit="postfit", bounds=bounds)
+    ranked = rank(nll, result, 1.0, poi="mu", refit="postfit", bounds=bounds)
     assert np.isnan(ranked.postfit).all()
     assert np.isnan(ranked.postfit_refits.down).all()
     move = 2.0**0.5 - 1
     np.testing.assert_allclose(ranked.postfit_refits.up, [[-move]], rtol=1e-6)
     # Without bounds a fit could leave the range, so none is made.
-    assert rank(nll, result, 1.0, pois="mu").postfit_refits is None
+    assert rank(nll, result, 1.0, poi="mu").postfit_refits is None
 
 
 @pytest.mark.slow
 def test_fixed_parameters_stay_fixed():
     fixed = {"nu": 0.7, "d": 1.0}
     result = ew.fit(cases.LINEAR, fixed=fixed)
-    ranked = rank(cases.LINEAR, result, pois="mu", refit="postfit")
+    ranked = rank(cases.LINEAR, result, poi="mu", refit="postfit")
     keep = [0, 1, 2, 4]
     C = np.linalg.inv(cases.HESSIAN[np.ix_(keep, keep)])
     by_hand = C[3, :3] / np.sqrt(np.diag(C)[:3])
@@ -264,20 +264,20 @@ def test_fixed_parameters_stay_fixed():
 
 def test_another_covariance_may_be_given(linear):
     C = 4 * cases.COVARIANCE
-    ranked = rank(cases.LINEAR, linear, pois="mu", covariance=C)
+    ranked = rank(cases.LINEAR, linear, poi="mu", covariance=C)
     np.testing.assert_allclose(ranked.poi_errors, np.sqrt(C[4, 4]), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"pois": "mux"}, KeyError, "'mu'"),
-        ({"pois": []}, ValueError, "at least one"),
-        ({"pois": "mu", "nuisances": "zz*"}, KeyError, "nuisances"),
-        ({"pois": "mu", "nuisances": ["a", "mu"]}, ValueError, "at once"),
-        ({"pois": "mu", "refit": "both"}, ValueError, "postfit"),
-        ({"pois": "mu", "covariance": np.eye(2)}, ValueError, "6 parameters"),
-        ({"pois": "mu", "constraints": {"q": Normal(0.0, 1.0)}}, KeyError, "'q'"),
+        ({"poi": "mux"}, KeyError, "'mu'"),
+        ({"poi": []}, ValueError, "at least one"),
+        ({"poi": "mu", "names": "zz*"}, KeyError, "names"),
+        ({"poi": "mu", "names": ["a", "mu"]}, ValueError, "at once"),
+        ({"poi": "mu", "refit": "both"}, ValueError, "postfit"),
+        ({"poi": "mu", "covariance": np.eye(2)}, ValueError, "6 parameters"),
+        ({"poi": "mu", "constraints": {"q": Normal(0.0, 1.0)}}, KeyError, "'q'"),
     ],
 )
 def test_bad_arguments_are_refused(linear, options, error, words):
@@ -289,13 +289,13 @@ def test_bad_arguments_are_refused(linear, options, error, words):
 @pytest.mark.slow
 def test_what_is_no_fit_is_refused(linear):
     with pytest.raises(TypeError, match="FitResult"):
-        rank(cases.LINEAR, linear.params, pois="mu")
+        rank(cases.LINEAR, linear.params, poi="mu")
     fixed = ew.fit(cases.LINEAR, fixed={"mu": 1.0, "nu": 0.7})
     with pytest.raises(ValueError, match="'mu' was fixed"):
-        rank(cases.LINEAR, fixed, pois="mu")
+        rank(cases.LINEAR, fixed, poi="mu")
     bare = eqx.tree_at(lambda r: r.hessian, linear, None)
     with pytest.raises(ValueError, match="covariance_matrix"):
-        rank(cases.LINEAR, bare, pois="mu")
+        rank(cases.LINEAR, bare, poi="mu")
 
 
 @pytest.mark.slow
@@ -306,5 +306,5 @@ def test_a_flat_fit_raises_or_is_nan():
     start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
     result = ew.fit(nll, start, 1.0, throw=False)
     with pytest.raises(ew.EverwillowError, match="a, b"):
-        rank(nll, result, pois="a")
-    assert np.isnan(rank(nll, result, pois="a", throw=False).postfit).all()
+        rank(nll, result, poi="a")
+    assert np.isnan(rank(nll, result, poi="a", throw=False).postfit).all()

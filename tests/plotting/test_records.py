@@ -110,7 +110,7 @@ def test_contour(model, best, tmp_path):
 
 @pytest.mark.slow
 def test_ranking_and_pulls(model, best, tmp_path):
-    ranked = impacts.rank(model, best, pois="mu", refit="postfit")
+    ranked = impacts.rank(model, best, poi="mu", refit="postfit")
     figure = plotting.ranking(ranked)
     arrays = plotting.ranking(
         names=ranked.names,

@@ -50,7 +50,7 @@ def run_for_workspace(
     """
     fields = {field.name for field in dataclasses.fields(Request)} & options.keys()
     request = Request.of(workspace, {key: options.pop(key) for key in fields})
-    known = {"level": "--cl", "max_steps": "--max-steps", "pois": "--poi"}
+    known = {"max_steps": "--max-steps"}
     words = spellings(Request, **known, values="--range", **others)
     # Commands that only read have no option --cache.
     if "cache" in fields:

@@ -11,6 +11,7 @@ import numpy as np
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._html import Part, html_of, text_of
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
 from everwillow._typing import Key
@@ -49,8 +50,8 @@ from everwillow.statelib import State
 from everwillow.statelib.state import Parameters
 
 
-# Larger levels are most likely confidence levels: 0.95 instead of 0.05.
-LARGEST_LEVEL = 0.5
+# Smaller confidence levels are most likely levels of CLs: 0.05 instead of 0.95.
+LEAST_CL = 0.5
 
 
 class LimitsResult(eqx.Module):
@@ -58,7 +59,7 @@ class LimitsResult(eqx.Module):
 
     Attributes:
         poi: Its name.
-        level: The CLs of the limits, 0.05 for 95 % confidence.
+        level: The CLs of the limits, 0.05 for a confidence level of 0.95.
         observed: The observed limit; NaN if there is none.
         expected: The limits expected without signal; NaN if there is none.
         nuisances: ``"a posteriori"``: the expected limits have the nuisance parameters
@@ -113,6 +114,7 @@ class LimitsResult(eqx.Module):
         return tuple(reasons)
 
 
+@renamed_keywords(level=("cl", lambda level: 1 - level))
 @takes_options(FitOptions)
 def limits(
     nll_fn: Any,
@@ -120,7 +122,7 @@ def limits(
     params: Parameters | FitResult | None = None,
     observation: Any = None,
     *,
-    level: Any = 0.05,
+    cl: Any = 0.95,
     nuisances: str = "a posteriori",
     test_statistic: QTilde | QMu | None = None,
     predict_fn: Callable[[State], Any] | None = None,
@@ -142,7 +144,7 @@ def limits(
             workspace, are ignored: limits beyond them are found.
         params: Start values, or the result of the free fit, which is then not repeated.
         observation: The data; those of a Model if None.
-        level: The CLs of the limits.
+        cl: The confidence level: one minus the CLs of the limits.
         nuisances: The nuisance parameters of the Asimov data: ``"a posteriori"`` for
             those fitted to the data without signal, ``"a priori"`` for the start
             values.
@@ -176,7 +178,8 @@ def limits(
         >>> print(f"{result.observed:.3f} {result.expected.median:.3f}")
         16.732 15.168
     """
-    physical = _checked(level, nuisances, test_statistic)
+    level = _level_of(cl)
+    physical = _checked(nuisances, test_statistic)
     free_fit = params if isinstance(params, FitResult) else None
     poi = own_poi(nll_fn, poi, where="limits")
     problem = pose(
@@ -326,14 +329,22 @@ def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
     )
 
 
-def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
+def _level_of(cl: Any) -> Any:
+    """Return the CLs of limits at a confidence level."""
+    if is_traced(cl):
+        return 1 - cl
+    if not LEAST_CL < cl < 1:
+        raise ArgumentValueError(
+            f"cl: expected a confidence level between {LEAST_CL} and 1, such as 0.95 "
+            f"for limits at 95 % confidence, got {cl!r}."
+        )
+    # Without the digits that the subtraction leaves: 0.05 for 0.95.
+    return round(1 - float(cl), 12)
+
+
+def _checked(nuisances: str, test_statistic: Any) -> bool:
     """Check the arguments, and return whether a negative POI is unphysical."""
     check_nuisances(nuisances)
-    if not is_traced(level) and not 0 < level < LARGEST_LEVEL:
-        raise ArgumentValueError(
-            f"level: expected a CLs between 0 and {LARGEST_LEVEL}, such as 0.05 for "
-            f"limits at 95 % confidence, got {level!r}."
-        )
     if test_statistic is None or isinstance(test_statistic, QTilde):
         return True
     if isinstance(test_statistic, QMu):

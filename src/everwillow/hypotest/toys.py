@@ -12,6 +12,7 @@ import numpy as np
 
 from everwillow._captures import up_to_date
 from everwillow._errors import RESULTS
+from everwillow._keywords import also_called
 from everwillow._numerics import is_traced
 from everwillow._progress import stage
 from everwillow._typing import Key
@@ -240,6 +241,7 @@ class ToyGenerator:
         if self.batch_size is not None:
             check_count(self.batch_size, "batch_size")
 
+    @also_called(poi="poi_key")
     @takes_options(FitOptions)
     def generate(
         self,

@@ -119,7 +119,7 @@ HELD = "impacts: held at a bound: "
 
 
 def warn_if_held(
-    fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "", stacklevel: int = 3
+    fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "", stacklevel: int = 4
 ) -> None:
     """Warn on the host if a parameter of interest is held at a bound.
 

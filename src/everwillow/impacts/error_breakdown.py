@@ -187,7 +187,7 @@ def breakdown(
         )
     label, options = result.labels[place[0]], {"covariance": covariance, "throw": throw}
     chosen = _disjoint_groups(fit, place, groups)
-    found = group_impacts(result, pois=label, groups=chosen, **options)
+    found = group_impacts(result, poi=label, groups=chosen, **options)
     total = found.errors[0]
     moved = dict(zip(found.groups, found.auxiliary[0], strict=True))
     if not chosen[REST]:
@@ -197,7 +197,7 @@ def breakdown(
     if diagnostics is not None and diagnostics.simulated:
         with held_is_known():
             split = statistical_impacts(
-                model, result, observation, pois=label, **options
+                model, result, observation, poi=label, **options
             )
         names, parts = [SIMULATION, *names], [split.simulation_global[0], *parts]
     xp: Any = jax.numpy if is_traced(total, *parts) else np

@@ -16,6 +16,7 @@ from everwillow._data_variance import (
     with_expectations,
 )
 from everwillow._errors import ArgumentValueError
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
@@ -119,13 +120,14 @@ class GlobalImpacts(eqx.Module):
         return format_table([heads, *rows])
 
 
+@renamed_keywords(pois="poi")
 @takes_options(RefitOptions)
 def global_impacts(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
     observation: Any = None,
     *,
-    pois: Key | Collection[Key],
+    poi: Key | Collection[Key],
     data_variance: Any = "model",
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
@@ -153,7 +155,7 @@ def global_impacts(
         nll_fn: The fitted likelihood.
         result: Its best fit.
         observation: Second argument of `nll_fn`; None for the data of a Model.
-        pois: Keys or labels of the parameters of interest.
+        poi: Keys or labels of the parameters of interest.
         data_variance: The variances of the main data, or None to leave out the main
             data. ``"model"`` means the variances that the Model defines
             (`measurement_variance`), or ``"poisson"`` without these; ``"poisson"``
@@ -191,16 +193,16 @@ def global_impacts(
         ...     5.0,
         ...     constraints={"theta": Normal(0.0, 4.0)},
         ... )
-        >>> out = global_impacts(model, ew.fit(model), pois="mu", data_variance=9.0)
+        >>> out = global_impacts(model, ew.fit(model), poi="mu", data_variance=9.0)
         >>> print(out.auxiliary.round(6), out.data.round(6), out.total.round(6))
         [[-4.]] [3.] [5.]
     """
     fit = fitted(result, constraints, covariance)
-    poi = positions(pois, fit, where="pois")
+    place = positions(poi, fit, where="poi")
     is_model = isinstance(nll_fn, AbstractModel)
     _check_options(data_variance, is_model=is_model, refit=refit)
     measurements = auxiliary_of(fit)
-    shifts = lambda fit: _auxiliary_shifts(fit, measurements, poi)
+    shifts = lambda fit: _auxiliary_shifts(fit, measurements, place)
     fit, (errors, rows, auxiliary) = computed(fit, shifts, throw=throw)
     data = None
     if data_variance is not None:
@@ -208,16 +210,16 @@ def global_impacts(
     refits = None
     if refit:
         problem = posed(nll_fn, fit, observation, **options)
-        refits = _refits(problem, fit, measurements, poi, batch_size)
+        refits = _refits(problem, fit, measurements, place, batch_size)
     else:
         cure = ", or move the data by fits, refit=True"
-        warn_if_held(fit, poi, errors, cure=cure, stacklevel=4)
+        warn_if_held(fit, place, errors, cure=cure, stacklevel=5)
     impacts = GlobalImpacts(
         auxiliary=auxiliary,
         data=data,
         errors=errors,
         refits=refits,
-        pois=tuple(result.labels[i] for i in poi),
+        pois=tuple(result.labels[i] for i in place),
         names=measurements.labels,
     )
     assumed = isinstance(data_variance, str)
@@ -308,7 +310,7 @@ def _warn_if_far_off(impacts: GlobalImpacts) -> None:
             f"the impacts on {names} add up to {ratio[off][0] ** 2:.3g} times the "
             "variance instead of 1. If the main data are no counts, give their "
             "variances: data_variance=...",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

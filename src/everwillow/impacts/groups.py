@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Key
@@ -123,10 +124,11 @@ class SplitErrors(eqx.Module):
         return format_table([heads, *rows])
 
 
+@renamed_keywords(pois="poi")
 def group_impacts(
     result: FitResult,
     *,
-    pois: Key | Collection[Key],
+    poi: Key | Collection[Key],
     groups: Mapping[str, Any],
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
@@ -143,7 +145,7 @@ def group_impacts(
 
     Args:
         result: The best fit.
-        pois: Keys or labels of the parameters of interest.
+        poi: Keys or labels of the parameters of interest.
         groups: Keys, labels or patterns such as ``"jes_*"`` of the members, by the name
             of the group. POIs and fixed parameters are left out; the impact of a group
             without a member is zero.
@@ -166,39 +168,40 @@ def group_impacts(
         ...     5.0,
         ...     constraints={"a": Normal(0.0, 4.0), "b": Normal(0.0, 3.0)},
         ... )
-        >>> out = group_impacts(ew.fit(model), pois="mu", groups={"all": ["a", "b"]})
+        >>> out = group_impacts(ew.fit(model), poi="mu", groups={"all": ["a", "b"]})
         >>> print(out.traditional.round(6), out.auxiliary.round(6))
         [[5.]] [[5.]]
     """
     fit = fitted(result, constraints, covariance)
-    poi = positions(pois, fit, where="pois")
+    place = positions(poi, fit, where="poi")
     if not isinstance(groups, Mapping) or not groups:
         raise ArgumentTypeError(
             "groups: expected a mapping from names to parameters, such as {'a': 'a*'}"
         )
     chosen = [
-        matching(pattern, fit, where=f"groups[{name!r}]", exclude=poi, lenient=True)
+        matching(pattern, fit, where=f"groups[{name!r}]", exclude=place, lenient=True)
         for name, pattern in groups.items()
     ]
     members = np.zeros((len(chosen), len(result.free)), bool)
     for row, here in zip(members, chosen, strict=True):
         row[here] = True
-    errors, traditional, auxiliary = _grouped(fit, poi, members, throw=throw)
-    warn_if_held(fit, poi, errors)
+    errors, traditional, auxiliary = _grouped(fit, place, members, throw=throw)
+    warn_if_held(fit, place, errors)
     return GroupImpacts(
         traditional=traditional,
         auxiliary=auxiliary,
         errors=errors,
-        pois=tuple(result.labels[i] for i in poi),
+        pois=tuple(result.labels[i] for i in place),
         groups=tuple(groups),
         members=tuple(tuple(result.labels[i] for i in here) for here in chosen),
     )
 
 
+@renamed_keywords(pois="poi")
 def split_errors(
     result: FitResult,
     *,
-    pois: Key | Collection[Key],
+    poi: Key | Collection[Key],
     systematic: Any = None,
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
@@ -215,7 +218,7 @@ def split_errors(
 
     Args:
         result: The best fit.
-        pois: Keys or labels of the parameters of interest.
+        poi: Keys or labels of the parameters of interest.
         systematic: Keys, labels or patterns; by default all parameters with a
             constraint. POIs are left out.
         constraints: As in `rank`.
@@ -237,17 +240,17 @@ def split_errors(
         ...     5.0,
         ...     constraints={"theta": Normal(0.0, 4.0)},
         ... )
-        >>> split = split_errors(ew.fit(model), pois="mu")
+        >>> split = split_errors(ew.fit(model), poi="mu")
         >>> print(split.total, split.statistical, split.systematic)
         [5.] [3.] [4.]
     """
     fit = fitted(result, constraints, covariance)
-    poi = positions(pois, fit, where="pois")
-    chosen = _systematic(systematic, fit, poi)
+    place = positions(poi, fit, where="poi")
+    chosen = _systematic(systematic, fit, place)
     members = np.zeros((1, len(result.free)), bool)
     members[0, chosen] = True
-    total, held, moved = _grouped(fit, poi, members, throw=throw)
-    warn_if_held(fit, poi, total)
+    total, held, moved = _grouped(fit, place, members, throw=throw)
+    warn_if_held(fit, place, total)
     held, moved = held[:, 0], moved[:, 0]
     return SplitErrors(
         total=total,
@@ -255,7 +258,7 @@ def split_errors(
         systematic=held,
         statistical_global=rest_in_quadrature(total, moved),
         systematic_global=moved,
-        pois=tuple(result.labels[i] for i in poi),
+        pois=tuple(result.labels[i] for i in place),
         names=tuple(result.labels[i] for i in chosen),
     )
 

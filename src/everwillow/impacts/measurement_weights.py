@@ -147,7 +147,7 @@ def weights(
         )
     rows = lambda fit: _covariance_rows(fit, place)
     fit, (errors, row) = computed(fit, rows, throw=throw)
-    warn_if_held(fit, place, errors)
+    warn_if_held(fit, place, errors, stacklevel=3)
     objective, observed, point = likelihood_at(model, result, observation, None)
     direction = np.zeros(fit.layout.size)
     direction[fit.free[place]] = 1.0

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Array, Key, Nll
@@ -109,14 +110,15 @@ class NonprofiledImpacts(eqx.Module):
 _SIDES = ("down", "up")
 
 
+@renamed_keywords(pois="poi", frozen="names")
 @takes_options(RefitOptions)
 def nonprofiled_impacts(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
     observation: Any = None,
     *,
-    pois: Key | Collection[Key],
-    frozen: Any = "*",
+    poi: Key | Collection[Key],
+    names: Any = "*",
     widths: Mapping[Key, Any] | None = None,
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     batch_size: int | None = None,
@@ -131,8 +133,8 @@ def nonprofiled_impacts(
         nll_fn: The fitted likelihood.
         result: Its best fit.
         observation: The fitted data; None for the data of a Model.
-        pois: Keys or labels of the parameters of interest.
-        frozen: Keys, labels or patterns of the fixed parameters to shift. Patterns skip
+        poi: Keys or labels of the parameters of interest.
+        names: Keys, labels or patterns of the fixed parameters to shift. Patterns skip
             parameters without a width.
         widths: The distances of the shifts, by key or label; by default the widths of
             the constraints.
@@ -159,14 +161,14 @@ def nonprofiled_impacts(
         ...     constraints={"theta": Normal(0.0, 4.0)},
         ... )
         >>> result = ew.fit(model, fixed={"theta": 0.0})
-        >>> out = nonprofiled_impacts(model, result, pois="mu")
+        >>> out = nonprofiled_impacts(model, result, poi="mu")
         >>> print(out.down.round(6), out.up.round(6))
         [[4.]] [[-4.]]
     """
     # The covariance is not used, only the free parameters and their constraints.
     size = len(result.free)
     fit = fitted(result, constraints, np.zeros((size, size)))
-    poi = positions(pois, fit, where="pois")
+    place = positions(poi, fit, where="poi")
     width: Any = np.array(centers_and_widths(fit.constraints, fit.layout)[1], float)
     layout = fit.layout
     for name, value in (widths or {}).items():
@@ -174,15 +176,15 @@ def nonprofiled_impacts(
         if here is None:
             raise unknown_name(name, layout, where="widths")
         width[here] = np.ravel(np.broadcast_to(value, np.shape(here)))
-    moved = _frozen(frozen, fit, width)
+    moved = _frozen(names, fit, width)
     problem, setting = posed(nll_fn, fit, observation, **options)
     values = ravel_state(result.params)[1][moved]
     targets = values[None] + np.array([[-1.0], [1.0]]) * width[moved][None]
-    moved_fits = refit_fixed(problem, setting, poi, moved, targets, batch_size)
+    moved_fits = refit_fixed(problem, setting, place, moved, targets, batch_size)
     return NonprofiledImpacts(
         refits=moved_fits,
         widths=width[moved],
-        pois=tuple(result.labels[i] for i in poi),
+        pois=tuple(result.labels[i] for i in place),
         names=tuple(layout.labels[i] for i in moved),
     )
 
@@ -194,15 +196,15 @@ def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
     fixed[fit.free] = False
     able = fixed & np.isfinite(width)
     chosen = np.zeros(layout.size, bool)
-    for name in as_names(patterns, layout, where="frozen"):
-        here, named = meant_elements(name, layout, where="frozen")
+    for name in as_names(patterns, layout, where="names"):
+        here, named = meant_elements(name, layout, where="names")
         if named and not able[here].all():
             why = "has no width: give widths=" if fixed[here].all() else "was fitted"
-            raise ArgumentValueError(f"frozen: the parameter {name!r} {why}.")
+            raise ArgumentValueError(f"names: the parameter {name!r} {why}.")
         chosen |= here & able
     if not chosen.any():
         raise ArgumentValueError(
-            "frozen: no parameter with a width was fixed in the fit. Fix some: "
+            "names: no parameter with a width was fixed in the fit. Fix some: "
             "fit(..., fixed={name: ...})."
         )
     return np.nonzero(chosen)[0]

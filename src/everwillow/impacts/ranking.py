@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow._html import Part, Table, html_of, text_of
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
@@ -186,14 +187,15 @@ def _text(value: Any, head: str) -> str:
     return f"{round(value, 3) + 0.0:+.3f}" if head == "pull" else f"{value:+.3g}"
 
 
+@renamed_keywords(pois="poi", nuisances="names")
 @takes_options(RefitOptions)
 def rank(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
     observation: Any = None,
     *,
-    pois: Key | Collection[Key],
-    nuisances: Any = "*",
+    poi: Key | Collection[Key],
+    names: Any = "*",
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     refit: Refit | Collection[Refit] | None = None,
@@ -225,8 +227,8 @@ def rank(
         nll_fn: The fitted likelihood; needed for `refit` only, like `observation`.
         result: Its best fit.
         observation: Second argument of `nll_fn`; None for the data of a Model.
-        pois: Keys or labels of the parameters of interest.
-        nuisances: Keys, labels or patterns such as ``"jes_*"``; POIs are left out.
+        poi: Keys or labels of the parameters of interest.
+        names: Keys, labels or patterns such as ``"jes_*"``; POIs are left out.
         constraints: The constraints by key; those of the Model by default. Pulls need
             them for a plain function, whose constraints are not known.
         covariance: The covariance of the free parameters, in place of that of the fit.
@@ -261,38 +263,38 @@ def rank(
         ...     5.0,
         ...     constraints={"theta": Normal(0.0, 4.0)},
         ... )
-        >>> ranking = rank(model, ew.fit(model), pois="mu")
+        >>> ranking = rank(model, ew.fit(model), poi="mu")
         >>> print(ranking.postfit.round(6), ranking.poi_errors.round(6))
         [[-4.]] [5.]
     """
     fit = fitted(result, constraints, covariance)
-    poi = positions(pois, fit, where="pois")
-    nuisance = matching(nuisances, fit, where="nuisances", exclude=poi)
+    place = positions(poi, fit, where="poi")
+    nuisance = matching(names, fit, where="names", exclude=place)
     center, width = (
         vector[fit.free[nuisance]]
         for vector in centers_and_widths(fit.constraints, fit.layout)
     )
     shifts = lambda fit: on_host(
-        programs.call(_compiled_shifts, fit.curvature, poi, nuisance, width)
+        programs.call(_compiled_shifts, fit.curvature, place, nuisance, width)
     )
     fit, (spread, errors, postfit, prefit) = computed(fit, shifts, throw=throw)
     if refit is None:
         known = isinstance(nll_fn, AbstractModel) or options.get("bounds") is not None
-        held = known and _any_held(fit, errors, np.concatenate([poi, nuisance]))
+        held = known and _any_held(fit, errors, np.concatenate([place, nuisance]))
         refit = ("postfit",) if held else ()
     kinds = _checked_kinds(refit)
     values = ravel_state(result.params)[1][fit.free]
     refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
     if not kinds:
         cure = ", or move the others by fits, refit='postfit'"
-        warn_if_held(fit, poi, errors[poi], cure=cure, stacklevel=4)
+        warn_if_held(fit, place, errors[place], cure=cure, stacklevel=5)
     else:
         problem, setting = posed(nll_fn, fit, observation, **options)
         for kind in kinds:
             size = _moves(fit, errors)[nuisance] if kind == "postfit" else width
             targets = values[nuisance][None] + SIDES * size[None]
             refits[kind] = refit_parameters(
-                problem, setting, spread, poi, nuisance, targets, batch_size
+                problem, setting, spread, place, nuisance, targets, batch_size
             )
     labels = result.labels
     return RankingResult(
@@ -302,11 +304,11 @@ def rank(
         errors=errors[nuisance],
         centers=center,
         widths=width,
-        poi_values=values[poi],
-        poi_errors=errors[poi],
+        poi_values=values[place],
+        poi_errors=errors[place],
         postfit_refits=refits["postfit"],
         prefit_refits=refits["prefit"],
-        pois=tuple(labels[i] for i in poi),
+        pois=tuple(labels[i] for i in place),
         names=tuple(labels[i] for i in nuisance),
     )
 

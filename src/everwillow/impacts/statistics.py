@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key
@@ -75,12 +76,13 @@ class StatisticalImpacts(eqx.Module):
         return format_table([(*heads, "simulation (global)"), *rows])
 
 
+@renamed_keywords(pois="poi")
 def statistical_impacts(
     model: AbstractModel,
     result: FitResult,
     observation: Any = None,
     *,
-    pois: Key | Collection[Key],
+    poi: Key | Collection[Key],
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     throw: bool = True,
@@ -100,7 +102,7 @@ def statistical_impacts(
         model: The Model that was fitted.
         result: Its best fit.
         observation: The fitted data; None for the data of the Model.
-        pois: Keys or labels of the parameters of interest.
+        poi: Keys or labels of the parameters of interest.
         constraints: As in `rank`.
         covariance: As in `rank`.
         throw: As in `rank`.
@@ -122,7 +124,7 @@ def statistical_impacts(
         >>> builder.add_process(signal, "w", "ch0", signal=True, variances=variance)
         >>> builder.add_data(np.array([110.0]), "ch0")
         >>> model = builder.build()
-        >>> statistical_impacts(model, ew.fit(model), pois="w")
+        >>> statistical_impacts(model, ew.fit(model), poi="w")
         POI  error    data    simulation  data (global)  simulation (global)
         w    0.1184   0.1049  0.055       0.1049         0.055
     """
@@ -134,27 +136,27 @@ def statistical_impacts(
             "group_impacts(result, groups={'simulation': 'staterror*'}, ...)."
         )
     fit = fitted(result, constraints, covariance)
-    poi = positions(pois, fit, where="pois")
+    place = positions(poi, fit, where="poi")
     observed = model.observation if observation is None else observation
     held = diagnostics.with_simulation_held(result.params, observed)
     situation = likelihood_at(held, result, held.observation, None)
     without = second_derivatives(held, situation)
     constrained = np.isin(fit.free, auxiliary_of(fit).elements)
-    constrained[poi] = False
+    constrained[place] = False
 
     def parts(fit: Any) -> Any:
-        args = (fit.curvature, without, result.at_bound, poi, constrained)
+        args = (fit.curvature, without, result.at_bound, place, constrained)
         return on_host(programs.call(_parts, *args))
 
     fit, (errors, data, simulation) = computed(fit, parts, throw=throw)
-    warn_if_held(fit, poi, errors)
+    warn_if_held(fit, place, errors)
     spread = diagnostics.simulation_variance()
     with held_is_known():
         moved = global_impacts(
             model,
             result,
             observed,
-            pois=pois,
+            poi=poi,
             data_variance=spread,
             constraints=constraints,
             covariance=covariance,
@@ -170,7 +172,7 @@ def statistical_impacts(
         data_global=rest_in_quadrature(errors, others),
         simulation_global=samples,
         errors=errors,
-        pois=tuple(result.labels[i] for i in poi),
+        pois=tuple(result.labels[i] for i in place),
     )
 
 

@@ -138,7 +138,7 @@ def test_commands_for_workspaces(run, workspace, model, best, command):
             atol=2e-3,
         )
     else:
-        direct = ew.impacts.rank(model, best, pois="mu_htautau")
+        direct = ew.impacts.rank(model, best, poi="mu_htautau")
         assert "Impacts on mu_htautau" in done.stdout
         assert len(table_in(done.stdout, "Impacts on")) == len(direct.names)
 

@@ -81,7 +81,7 @@ def test_points_of_a_grid_are_fits_with_both_parameters_held(unbinned, best):
 
 @pytest.mark.slow
 def test_impacts_and_statistical_part(unbinned, best):
-    ranking = ew.impacts.rank(unbinned, best, pois="mu")
+    ranking = ew.impacts.rank(unbinned, best, poi="mu")
     (name,) = ranking.names
     assert name == "scale"
     covariance = np.asarray(best.covariance)

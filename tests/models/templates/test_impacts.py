@@ -101,13 +101,13 @@ def test_parameters_of_rates_are_in_groups_too(base):
 def test_impacts_of_parameters_and_groups(request, fit, name):
     model, result = request.getfixturevalue(fit)
     said = EXPECTED[name]
-    ranked = rank(model, result, pois=POIS, nuisances="*")
+    ranked = rank(model, result, poi=POIS, names="*")
     errors = ranked.poi_errors
     np.testing.assert_allclose(
         errors, np.array(said["errors"][:2]) * scale_of(said), rtol=1e-6
     )
     assert_close(ranked.postfit, stored(said, "impacts", ranked.names), errors)
-    groups = group_impacts(result, pois=POIS, groups=model.groups)
+    groups = group_impacts(result, poi=POIS, groups=model.groups)
     where = [groups.groups.index(group) for group in GROUPS]
     wanted = stored(said, "impacts_grouped", GROUPS)
     assert_close(groups.traditional[:, where], wanted, errors)
@@ -118,10 +118,10 @@ def test_impacts_of_parameters_and_groups(request, fit, name):
 def test_a_parameter_of_interest_is_a_member_of_groups_for_others(base):
     model, result = base
     said = EXPECTED["default"]
-    groups = group_impacts(result, pois="signal", groups={"t": model.groups["theory"]})
+    groups = group_impacts(result, poi="signal", groups={"t": model.groups["theory"]})
     wanted = stored(said, "impacts_grouped", ["theory"])[:1]
     assert_close(groups.traditional, wanted, groups.errors)
-    ranked = rank(model, result, pois="signal", nuisances="slope")
+    ranked = rank(model, result, poi="signal", names="slope")
     wanted = stored(said, "impacts", ["slope"])[:1]
     assert_close(ranked.postfit, wanted, groups.errors)
 
@@ -130,7 +130,7 @@ def test_a_parameter_of_interest_is_a_member_of_groups_for_others(base):
 def test_statistics_of_data_and_of_samples(base):
     model, result = base
     said = EXPECTED["default"]
-    found = statistical_impacts(model, result, pois=POIS)
+    found = statistical_impacts(model, result, poi=POIS)
     both = ("stat", "binByBinStat")
     traditional = np.stack([found.data, found.simulation], 1)
     wanted = stored(said, "impacts_grouped", both)
@@ -144,7 +144,7 @@ def test_statistics_of_data_and_of_samples(base):
 def test_gaussian_global_impacts_of_all_measurements(base):
     model, result = base
     said = EXPECTED["default"]
-    found = global_impacts(model, result, pois=POIS)
+    found = global_impacts(model, result, poi=POIS)
     wanted = stored(said, "gaussian_global_impacts", found.names)
     assert_close(found.auxiliary, wanted, found.errors)
     parts = np.stack(
@@ -164,22 +164,22 @@ def test_on_asimov_data(base):
     said = EXPECTED["asimov"]
     asimov = model.asimov(model.state)
     result = ew.fit(model, observation=asimov)
-    ranked = rank(model, result, asimov, pois=POIS, nuisances="*")
+    ranked = rank(model, result, asimov, poi=POIS, names="*")
     wanted = stored(said, "impacts", ranked.names)
     assert_close(ranked.postfit, wanted, ranked.poi_errors)
-    found = statistical_impacts(model, result, asimov, pois=POIS)
+    found = statistical_impacts(model, result, asimov, poi=POIS)
     wanted = stored(said, "impacts_grouped", ("stat", "binByBinStat"))
     both = np.stack([found.data, found.simulation], 1)
     assert_close(both, wanted, found.errors)
     # All squares together are the variance, as the Hessian is the expected one.
-    whole = global_impacts(model, result, asimov, pois=POIS)
+    whole = global_impacts(model, result, asimov, poi=POIS)
     np.testing.assert_allclose(whole.total, whole.errors, rtol=1e-8)
 
 
 def test_the_whole_error_is_shared_out(base):
     model, result = base
-    found = statistical_impacts(model, result, pois=POIS)
-    auxiliary = global_impacts(model, result, pois=POIS, data_variance=None)
+    found = statistical_impacts(model, result, poi=POIS)
+    auxiliary = global_impacts(model, result, poi=POIS, data_variance=None)
     square = found.data_global**2 + found.simulation_global**2 + auxiliary.systematic**2
     np.testing.assert_allclose(np.sqrt(square), found.errors, rtol=1e-12)
 
@@ -235,7 +235,7 @@ def test_the_hessian_with_templates_held(kind, per_process):
 def test_without_profiled_samples_there_is_nothing_to_tell(exact):
     model, result = exact
     with pytest.raises(TypeError, match="simulated samples"):
-        statistical_impacts(model, result, pois=POIS)
+        statistical_impacts(model, result, poi=POIS)
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_parameters_that_the_fit_has_frozen(base):
     root = np.sqrt(result.params["signal"])
     np.testing.assert_allclose(root, said["values"][0], atol=1e-4 * said["errors"][0])
     assert not set(names) & set(result.labels)
-    found = nonprofiled_impacts(model, result, pois=POIS)
+    found = nonprofiled_impacts(model, result, poi=POIS)
     assert list(found.names) == names
     errors = scale_of(said) * said["errors"][:2]
     # Stored up first, and with the other sign.
@@ -268,7 +268,7 @@ def test_parameters_that_the_fit_has_frozen(base):
 def test_a_measurement_moved_and_fitted_again(base):
     """The asymmetric global impact is the shift in a fit of the moved measurement."""
     model, result = base
-    found = global_impacts(model, result, pois="signal", refit=True)
+    found = global_impacts(model, result, poi="signal", refit=True)
     k = found.names.index("lumi")
     for side, sign in enumerate((-1.0, 1.0)):
         aux = {**dict(model.observation["aux"]), "lumi": sign}

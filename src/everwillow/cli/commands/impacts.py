@@ -17,7 +17,7 @@ def run(request: Request, *, refit: bool, count: int) -> None:
     # By default fits are made where a parameter is at a bound.
     kinds = ("postfit",) if refit else None
     with best.timed("impacts", message), held_is_known():
-        result = rank(best.given.model, minimum, pois=poi, refit=kinds)
+        result = rank(best.given.model, minimum, poi=poi, refit=kinds)
     exact = result.postfit_refits
     impacts = PoiImpacts(
         poi=poi,

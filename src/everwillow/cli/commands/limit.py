@@ -44,7 +44,7 @@ def run(
             given.model,
             poi,
             best.result if bool(best.result.success) else None,
-            level=level,
+            cl=cl,
             nuisances=nuisances,
             fixed=given.fixed,
         )

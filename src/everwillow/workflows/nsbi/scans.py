@@ -192,7 +192,7 @@ def _error(best: FitResult, name: str, held: Sequence[str]) -> float:
         variance = np.nan if covariance is None else float(covariance[place, place])
         return float(np.sqrt(variance)) if variance > 0 else np.nan
     with held_is_known():
-        return float(split_errors(best, pois=name, systematic=held).statistical[0])
+        return float(split_errors(best, poi=name, systematic=held).statistical[0])
 
 
 def compare(

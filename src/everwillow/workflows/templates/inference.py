@@ -58,11 +58,11 @@ def inferred(
         The fields of the results by name, and remarks.
     """
     options = requested.options
-    level, points = round(1 - options.cl, 12), options.scan_points
+    points = options.scan_points
     fits = _FurtherFits(model, result, max_steps, [])
     fields = {
         "asymmetric_errors": fits.asymmetric_errors(requested.minos),
-        "limits": {name: fits.limit(name, level) for name in requested.limits},
+        "limits": {name: fits.limit(name, options.cl) for name in requested.limits},
         "scans": {name: fits.scan(name, points) for name in requested.scans},
         "grid_scans": {
             ",".join(pair): fits.grid(pair, points) for pair in requested.grids
@@ -111,14 +111,14 @@ class _FurtherFits(NamedTuple):
             return None
         return asymmetric_errors_of(self._quietly(minos, names=list(names)))
 
-    def limit(self, name: str, level: float) -> Limit:
+    def limit(self, name: str, cl: float) -> Limit:
         """Return the upper limit on a parameter."""
         record = limit_of(
             limits(
                 self.model,
                 name,
                 self.result,
-                level=level,
+                cl=cl,
                 max_steps=self.max_steps,
                 throw=False,
             )
@@ -192,8 +192,8 @@ def impacts_of(
     }
     # The tables say which parameters are held at their bounds.
     with held_is_known():
-        ranking = rank(model, result, pois=pois, refit=refits, max_steps=max_steps)
-        every = global_impacts(model, result, pois=pois, data_variance=None)
+        ranking = rank(model, result, poi=pois, refit=refits, max_steps=max_steps)
+        every = global_impacts(model, result, poi=pois, data_variance=None)
         names, traditional, auxiliary = _grouped(model, result, pois, members)
     exact = ranking.postfit_refits
     return Impacts(
@@ -225,17 +225,17 @@ def _grouped(
     names: list[str] = list(members)
     columns: list[tuple[Any, Any]] = []
     if members:
-        grouped = group_impacts(result, pois=pois, groups=members)
+        grouped = group_impacts(result, poi=pois, groups=members)
         columns += zip(grouped.traditional.T, grouped.auxiliary.T, strict=True)
     if model.diagnostics.simulated:
-        parts = statistical_impacts(model, result, pois=pois)
+        parts = statistical_impacts(model, result, poi=pois)
         names += [DATA, SIMULATION]
         columns += [
             (parts.data, parts.data_global),
             (parts.simulation, parts.simulation_global),
         ]
     elif len(model.constraints) > sum(k in model.fixed for k in model.constraints):
-        split = split_errors(result, pois=pois)
+        split = split_errors(result, poi=pois)
         names.append(DATA)
         columns.append((split.statistical, split.statistical_global))
     both = np.array(columns, float).reshape(len(names), 2, len(pois))
@@ -255,7 +255,7 @@ def nonprofiled_of(
     pois = _pois(model, result)
     if not pois:
         return None
-    shifts = nonprofiled_impacts(model, result, pois=pois, max_steps=max_steps)
+    shifts = nonprofiled_impacts(model, result, poi=pois, max_steps=max_steps)
     groups = {name: model.groups[name] for name in sorted(model.groups)}
     sides = shifts.envelope(groups) | {TOTAL: shifts.envelope()["total"]}
     both = np.array([np.asarray(side) for side in sides.values()])

@@ -74,9 +74,7 @@ def test_values_are_hidden_and_all_else_is_not(open_fit, blind_fit):
 
 @pytest.mark.slow
 def test_impacts_are_those_of_the_reported_values(open_fit, blind_fit):
-    both = [
-        rank(*fit, pois=POIS, nuisances="*").postfit for fit in (open_fit, blind_fit)
-    ]
+    both = [rank(*fit, poi=POIS, names="*").postfit for fit in (open_fit, blind_fit)]
     scale = np.array([np.exp(numbers()[0]), 1.0])[:, None]
     np.testing.assert_allclose(both[1], both[0] * scale, rtol=1e-5)
 
