@@ -3,6 +3,7 @@
 # Imported first, as it raises the error for a missing extra.
 from everwillow._lazy_names import listed_names
 from everwillow.plotting import style as style
+from everwillow.plotting.combinations import measurements as measurements
 from everwillow.plotting.cross_sections import (
     cross_section as cross_section,
     uncertainty_breakdown as uncertainty_breakdown,

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._category_panels import Look, legend_columns, short_ylabel
+from everwillow.plotting._category_panels import Look, short_ylabel
 from everwillow.plotting._category_results import (
     MC,
     STAT,
@@ -18,6 +18,7 @@ from everwillow.plotting._category_results import (
     Grouping,
     interval,
 )
+from everwillow.plotting._text import legend_columns
 from everwillow.plotting._unrolled import unrolled
 from everwillow.plotting.panels import MARGIN, draw_steps
 from everwillow.plotting.style import PALETTE, Frame
@@ -75,7 +76,6 @@ def draw_errors(
             short_ylabel(axes, text, free / len(parts) - 0.1)
         room = figure.get_figwidth() - MARGIN
         plan.finish(panels, room, frame.labels, touching=False)
-        frame.headline(panels[0])
         figure.legend(
             handles=handles,
             loc="outside upper center",
@@ -87,6 +87,7 @@ def draw_errors(
             names = ", ".join(frame.text(name) for name in groups.averaged)
             text = f"Average over {names}, with weights 1 / error²"
             figure.supxlabel(text, fontsize=8.0, color="0.35", x=0.99, ha="right")
+        frame.headline(panels[0])
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from everwillow._errors import ArgumentValueError
 from everwillow.plotting._arguments import vector
 from everwillow.plotting._category_results import Points
-from everwillow.plotting._text import text_width, wrapped
+from everwillow.plotting._text import legend_columns, text_width, wrapped
 from everwillow.plotting._unrolled import finite_edges
 from everwillow.plotting.style import FAINT, PALETTE, Frame, log_ticks, xlabel, ylabel
 
@@ -160,11 +160,11 @@ def draw_panels(
         elif i + across >= count:
             axes.xaxis.set_tick_params(labelbottom=True)
             xlabel(axes, variable)
-    _headline(frame, grid[0], wide)
     above.draw(figure, look)
     if footnote:
         shown = "\n".join(wrapped(footnote, wide - 0.3, 8.0))
         figure.supxlabel(shown, fontsize=8.0, color="0.35", x=0.99, ha="right")
+    frame.headline(grid[0, 0], grid[0, -1])
     return figure
 
 
@@ -245,17 +245,6 @@ def short_ylabel(axes: Axes, text: str, room: float) -> None:
     need = 11 * room / max(text_width([text], 11), 0.1)
     ylabel(axes, text)
     axes.yaxis.label.set_fontsize(max(min(11.0, need), 6.0))
-
-
-def _headline(frame: Frame, first: Sequence[Axes], wide: float) -> None:
-    width = (wide - 0.4) / len(first) - 0.6
-    if len(first) == 1:
-        frame.headline(first[0], width=width)
-        return
-    frame._replace(note=None).headline(
-        first[0], width=width if frame.note else 2 * width
-    )
-    frame._replace(title=None).headline(first[1], width=width)
 
 
 class _Places(NamedTuple):
@@ -476,11 +465,3 @@ def _styles(panels: Sequence[Panel]) -> list[Any]:
         look: dict[str, Any] = {"color": "0.35", "lw": 1.3, "ls": (0, (2, 1))}
         found.append(Line2D([], [], label="Truth", **look))
     return found
-
-
-def legend_columns(texts: Sequence[str], size: float, width: float) -> int:
-    """Return how many entries of a legend fit beside each other."""
-    if not texts:
-        return 1
-    each = text_width(texts, size) + size / 72 * 3.8
-    return max(1, min(len(texts), int((width - 0.3) / each)))

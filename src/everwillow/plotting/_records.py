@@ -230,6 +230,21 @@ def limits_of(result: Any) -> tuple[Any, Any, Any]:
     return list(several), seen, expected
 
 
+def measurements_of(result: Any) -> tuple[dict[str, Any], str]:
+    """Return the arrays of the measurements of a combination, and the parameter."""
+    names = ("names", "values", "errors", "statistical", "weights", "pulls")
+    if not _has(result, *names, "average"):
+        raise unknown_record(
+            result, "measurements", "a Measurements (impacts.measurements)"
+        )
+    average = result.average
+    found = {name: getattr(result, name) for name in names}
+    found["average"] = tuple(
+        float(number) for number in (average.value, average.total, average.statistical)
+    )
+    return found, average.poi
+
+
 def closure_of(result: Any) -> tuple[dict[str, Any], Any, Any]:
     """Return the arrays of a closure test, the test of all bins, the normalisation."""
     names = ("edges", "target", "target_errors", "reweighted", "reweighted_errors")

@@ -93,5 +93,34 @@ def absent(
             va="center_baseline",
             fontsize=0.85 * rows.font,
             fontstyle="normal" if text else "italic",
-            bbox={"fc": "white", "ec": "none", "pad": 0.6} if text else None,
+            bbox={"fc": "white", "ec": "none", "pad": 0.6},
+            zorder=5,
+        )
+
+
+def write_column(
+    axes: Axes, rows: Rows, head: str, lines: list[str], inches: float
+) -> None:
+    """Write a column of texts to the right of the frame, below its head.
+
+    Args:
+        axes: The axes to draw on.
+        rows: The sizes of the rows.
+        head: The text above the frame.
+        lines: The texts of the first rows.
+        inches: The distance of the end of the texts from the frame.
+    """
+    places = [rows.number - 0.5, *rows.positions[: len(lines)]]
+    for i, (y, text) in enumerate(zip(places, [head, *lines], strict=True)):
+        axes.annotate(
+            text,
+            (1, y),
+            (72 * inches, 5 if i == 0 else 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if i == 0 else "center_baseline",
+            fontsize=rows.font,
+            fontweight="bold" if i == 0 else "normal",
+            annotation_clip=False,
         )

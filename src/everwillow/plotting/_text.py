@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.font_manager import FontProperties
@@ -38,20 +38,38 @@ def text_of(name: Any, labels: Labels) -> str:
     return name.replace("$", r"\$") if name.count("$") % 2 else name
 
 
-def text_width(texts: Iterable[str], size: float) -> float:
+def text_width(texts: Iterable[str], size: float, weight: str = "normal") -> float:
     """Return the width of the longest text at a font size in points, in inches."""
-    font = FontProperties(size=size)
+    font = FontProperties(size=size, weight=weight)
     widths = [TextPath((0, 0), t, prop=font).get_extents().x1 for t in texts if t]
     return max((width for width in widths if math.isfinite(width)), default=0.0) / 72
 
 
-def wrapped(text: str, width: float, size: float) -> list[str]:
+def legend_columns(texts: Sequence[str], size: float, width: float) -> int:
+    """Return how many entries of a legend fit beside each other.
+
+    Args:
+        texts: The texts of the entries.
+        size: The size of the font, in points.
+        width: The width of the legend, in inches.
+    """
+    if not texts:
+        return 1
+    beside = size / 72 * 3.8
+    if sum(text_width([text], size) + beside for text in texts) < width - 0.3:
+        return len(texts)
+    each = text_width(texts, size) + beside
+    return max(1, min(len(texts), int((width - 0.3) / each)))
+
+
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
     """Return the lines of a text, with line breaks between words if they are too wide.
 
     Args:
         text: The text; its line breaks are kept.
         width: The width of a line, in inches.
         size: The size of the font, in points.
+        weight: The weight of the font.
     """
     lines: list[str] = []
     for part in text.split("\n"):
@@ -59,7 +77,7 @@ def wrapped(text: str, width: float, size: float) -> list[str]:
         # Words inside of mathematics belong together.
         for word in re.findall(r"(?:\$[^$]*\$|\S)+", part):
             longer = f"{line} {word}" if line else word
-            if line and text_width([longer], size) > width:
+            if line and text_width([longer], size, weight) > width:
                 lines.append(line)
                 longer = word
             line = longer
@@ -67,12 +85,19 @@ def wrapped(text: str, width: float, size: float) -> list[str]:
     return lines
 
 
-def column(*values: Iterable[float]) -> list[list[str]]:
-    """Return numbers as text, with decimals for two digits of the smallest number."""
+def column(*values: Iterable[float], digits: int | None = None) -> list[list[str]]:
+    """Return numbers as text, a dash for those that are not finite.
+
+    Args:
+        *values: The numbers of each column.
+        digits: The number of decimals; by default those that give the smallest number
+            two digits.
+    """
     sizes = [abs(v) for part in values for v in part if math.isfinite(v) and v != 0]
-    digits = min(_decimals(min(sizes)), 4) if sizes else 2
+    if digits is None:
+        digits = min(decimals(min(sizes)), 4) if sizes else 2
     return [
-        [_minus(f"{v:.{digits}f}") if math.isfinite(v) else "–" for v in part]
+        [minus(f"{v:.{digits}f}") if math.isfinite(v) else "–" for v in part]
         for part in values
     ]
 
@@ -95,7 +120,7 @@ def with_errors(
     sizes = [e for e in (down, up) if math.isfinite(e) and e > 0]
     if not sizes:
         return f"${value:.3g}$"
-    digits = _decimals(min(sizes))
+    digits = decimals(min(sizes))
     low, high = (
         f"{sign}{e:.{digits}f}" if math.isfinite(e) else _reason(word, sign)
         for sign, e, word in zip("-+", (down, up), why, strict=True)
@@ -117,7 +142,7 @@ def split_errors(statistical: Iterable[float], systematic: Iterable[float]) -> s
     """Return the text of two parts of an error, each with a lower and an upper one."""
     statistical, systematic = tuple(statistical), tuple(systematic)
     every = [e for e in (*statistical, *systematic) if math.isfinite(e) and e > 0]
-    digits = _decimals(max(every)) if every else 2
+    digits = decimals(max(every)) if every else 2
     parts = []
     for kind, (down, up) in (("stat.", statistical), ("syst.", systematic)):
         low, high = f"{down:.{digits}f}", f"{up:.{digits}f}"
@@ -126,10 +151,12 @@ def split_errors(statistical: Iterable[float], systematic: Iterable[float]) -> s
     return "  ".join(parts)
 
 
-def _decimals(error: float) -> int:
+def decimals(error: float) -> int:
+    """Return the decimals that give an error two digits."""
     rounded = float(f"{error:.1e}")
     return min(max(1 - math.floor(math.log10(rounded)), 0), 12)
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
+    """Return the text of a number with the sign of mathematics."""
     return text.replace("-", "−")

@@ -18,8 +18,9 @@ from everwillow.plotting._arguments import (
     rising_edges,
     vector,
 )
-from everwillow.plotting._text import with_errors
+from everwillow.plotting._text import text_width, with_errors
 from everwillow.plotting.panels import (
+    MARGIN,
     comparison,
     draw_band,
     draw_legend,
@@ -113,8 +114,8 @@ def reweighting_closure(
     with frame.styled():
         figure, (axes, below) = stacked_panels(frame, (4.8, 4.7), 1)
         handles = _draw_samples(axes, borders, found, target_name)
-        draw_legend(axes, handles, log=log)
-        _write_tests(axes, goodness, normalisation)
+        lines = _test_lines(goodness, normalisation)
+        _write_tests(figure, axes, lines, handles, log=log)
         ylabel(axes, "Events")
         _draw_ratio(below, borders, found)
         axes.set_xlim(borders[0], borders[-1])
@@ -267,14 +268,26 @@ def _draw_counts(axes: Axes, edges: np.ndarray, events: np.ndarray) -> None:
     axes.set_ylabel("Events")
 
 
-def _write_tests(axes: Axes, goodness: Any, normalisation: Any) -> None:
-    """Write on the left above the drawing how well the samples agree."""
+def _test_lines(goodness: Any, normalisation: Any) -> list[str]:
+    """Return how well the samples agree."""
     lines = _goodness_texts(goodness)
     if normalisation is not None:
         mean, error = vector(normalisation, "normalisation", 2)
         lines.append(f"mean ratio {with_errors(mean, error, error)}")
-    text = "\n".join(lines)
-    axes.text(0.03, 0.965, text, transform=axes.transAxes, va="top", fontsize=9)
+    return lines
+
+
+def _write_tests(
+    figure: Figure, axes: Axes, lines: list[str], handles: list[Any], *, log: bool
+) -> None:
+    """Write lines on the left above the drawing, and the legend beside or below."""
+    labels = [handle.get_label() for handle in handles]
+    need = text_width(lines, 9.0) + text_width(labels, 9.0) + 0.6
+    beside = need < figure.get_figwidth() - MARGIN
+    draw_legend(axes, handles, log=log, above=[] if beside else lines)
+    if beside:
+        text = "\n".join(lines)
+        axes.text(0.03, 0.965, text, transform=axes.transAxes, va="top", fontsize=9)
 
 
 def _goodness_texts(goodness: Any) -> list[str]:

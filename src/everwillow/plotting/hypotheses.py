@@ -96,6 +96,8 @@ def brazil_band(
         if log:
             axes.set_yscale("log")
         _limits(axes, x, bands, seen, level, log=log)
+        if seen is not None and marked:
+            _complete_ends(axes, x, seen)
         if level is not None:
             axes.axhline(level, color=RED, lw=1.2, zorder=4)
             axes.annotate(
@@ -140,6 +142,16 @@ def _draw_band(
         axes.plot(x, median, "_", color="black", ms=12)
     if seen is not None:
         axes.plot(x, seen, color="black", marker=marker, ms=3.5, zorder=5)
+
+
+def _complete_ends(axes: Axes, x: np.ndarray, seen: np.ndarray) -> None:
+    """Draw the points on the left and right of the frame as a whole."""
+    low, high = axes.get_ylim()
+    for i in (0, -1):
+        if low <= seen[i] <= high:
+            look: dict[str, Any] = {"c": "black", "ms": 3.5, "clip_on": False}
+            (point,) = axes.plot(x[i], seen[i], "o", zorder=5, **look)
+            point.set_in_layout(False)
 
 
 def _limits(

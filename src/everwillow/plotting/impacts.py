@@ -15,7 +15,7 @@ from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import check_source, sides, texts, vector
 from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
-from everwillow.plotting._text import text_width, with_errors
+from everwillow.plotting._text import legend_columns, text_width, with_errors
 from everwillow.plotting.nuisance import draw_pulls
 from everwillow.plotting.style import BLUE, DARK, ORANGE, Frame, PlotOptions
 
@@ -113,8 +113,12 @@ def ranking(
         _impact_panel(axes[-1], rows, table)
         what = "the POI" if poi is None else frame.text(poi)
         axes[-1].set_xlabel(f"Shift of {what}")
+        handles = _handles(table)
+        columns = legend_columns(
+            [handle.get_label() for handle in handles], 9.0, figure.get_figwidth()
+        )
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         frame.headline(axes[0], axes[-1])
-        figure.legend(handles=_handles(table), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -220,7 +224,16 @@ def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
             axes.vlines(
                 sign * table.linear, y - 0.42, y + 0.42, color=DARK, lw=1.1, zorder=4
             )
-    absent(axes, rows, ~np.isfinite(table.bars).any(axis=0))
+    known = np.isfinite(table.bars).any(axis=0)
+    shifts = [
+        table.bars,
+        table.outlines,
+        *([table.linear] * (table.linear is not None)),
+    ]
+    if not any(np.isfinite(shift).any() for shift in shifts):
+        _say_none(axes)
+        return
+    absent(axes, rows, ~known)
     for i, missing in enumerate(np.isfinite(table.bars).sum(axis=0) == 1):
         if missing:
             side = int(np.isnan(table.bars[1, i]))
@@ -245,6 +258,22 @@ def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
     axes.set_xlim(-limit, limit)
     # Few ticks, as small impacts are long numbers.
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+
+
+def _say_none(axes: Axes) -> None:
+    """Write that there are no impacts, instead of numbers of an empty axis."""
+    axes.set_xticks([])
+    axes.text(
+        0.5,
+        0.5,
+        "no impacts",
+        transform=axes.transAxes,
+        ha="center",
+        va="center_baseline",
+        fontstyle="italic",
+        bbox={"fc": "white", "ec": "none", "pad": 1.5},
+        zorder=5,
+    )
 
 
 def _handles(table: _Table) -> list[Any]:

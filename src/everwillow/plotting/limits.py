@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import check_source, texts, vector
-from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
+from everwillow.plotting._rows import Rows, absent, name_rows, rows_for, write_column
 from everwillow.plotting._text import column, text_width
 from everwillow.plotting.hypotheses import BANDS, band_handles, five_values
 from everwillow.plotting.style import RED, Frame, PlotOptions, log_ticks
@@ -77,15 +77,15 @@ def limit_summary(
         name_rows(axes, rows, shown, rows.number)
         _draw_limits(axes, rows.positions, bands, seen)
         for i, (head, lines) in enumerate(zip(heads, columns, strict=True)):
-            _write_column(axes, rows, head, lines, 0.55 * (i + 1))
+            write_column(axes, rows, head, lines, 0.55 * (i + 1))
         _limit_axis(axes, rows, bands, seen, reference, log=log)
         axes.set_xlabel(quantity)
-        frame.headline(axes)
         figure.legend(
             handles=band_handles(seen is not None),
             loc="outside lower center",
             ncols=4 if wide else 2,
         )
+        frame.headline(axes, heads=True)
     return figure
 
 
@@ -99,26 +99,6 @@ def _draw_limits(
     if seen is not None:
         axes.vlines(seen, y - 0.31, y + 0.31, color="black", lw=1.4, zorder=4)
         axes.plot(seen, y, "o", color="black", ms=4, zorder=4)
-
-
-def _write_column(
-    axes: Axes, rows: Rows, head: str, lines: list[str], inches: float
-) -> None:
-    """Write numbers to the right of the frame."""
-    places = [rows.number - 0.5, *rows.positions]
-    for i, (y, text) in enumerate(zip(places, [head, *lines], strict=True)):
-        axes.annotate(
-            text,
-            (1, y),
-            (72 * inches, 5 if i == 0 else 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="bottom" if i == 0 else "center_baseline",
-            fontsize=rows.font,
-            fontweight="bold" if i == 0 else "normal",
-            annotation_clip=False,
-        )
 
 
 def _limit_axis(

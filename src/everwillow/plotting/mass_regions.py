@@ -117,6 +117,7 @@ class _Sheet(NamedTuple):
         columns: The number of columns.
         numbers: The width of the numbers of the vertical axes.
         size: Width and height of the sheet.
+        top: The height of the lines above the regions.
     """
 
     frame: Frame
@@ -125,6 +126,7 @@ class _Sheet(NamedTuple):
     columns: int
     numbers: float
     size: tuple[float, float]
+    top: float
 
     @classmethod
     def of(
@@ -138,7 +140,9 @@ class _Sheet(NamedTuple):
         tops = [f"{np.max(one.densities):.3g}" for one in regions]
         plain = [f"{float(top):g}" for top in tops]
         rows = -(-len(regions) // columns)
-        default = min(7.0, 3.4 * columns), _TOP + _BOTTOM + rows * 2.3
+        width = frame.size[0] if frame.size else min(7.0, 3.4 * columns)
+        top = _top(frame, width)
+        default = width, top + _BOTTOM + rows * 2.3
         return cls(
             frame,
             regions,
@@ -146,6 +150,7 @@ class _Sheet(NamedTuple):
             columns,
             text_width([*plain, "0.01"], _SMALL) + 0.14,
             frame.size or default,
+            top,
         )
 
     def draw(self, *, log: bool) -> Figure:
@@ -156,7 +161,7 @@ class _Sheet(NamedTuple):
         lines = [line for title in self.titles for line in title]
         head = 0.15 * max(map(len, self.titles)) + 0.05
         rows = -(-len(self.regions) // self.columns)
-        across, down = (wide - 0.3) / self.columns, (high - _TOP - _BOTTOM) / rows
+        across, down = (wide - 0.3) / self.columns, (high - self.top - _BOTTOM) / rows
         width, height = across - self.numbers - 0.1, down - head - 0.25
         font = min(8.0, 8.0 * (width + 0.1) / max(text_width(lines, 8.0), 0.1))
         for i, (region, title) in enumerate(
@@ -164,7 +169,7 @@ class _Sheet(NamedTuple):
         ):
             row, column = divmod(i, self.columns)
             left = 0.25 + column * across + self.numbers
-            base = high - _TOP - row * down - head - height
+            base = high - self.top - row * down - head - height
             parts = ((base + 0.3 * height, 0.7 * height), (base, 0.3 * height))
             axes, below = (
                 figure.add_axes((left / wide, y / high, width / wide, size / high))
@@ -191,7 +196,12 @@ class _Sheet(NamedTuple):
         wide, high = self.size
         handles, texts = figure.axes[0].get_legend_handles_labels()
         figure.legend(
-            handles[::-1], texts[::-1], loc="upper right", ncols=2, borderaxespad=0.3
+            handles[::-1],
+            texts[::-1],
+            loc="upper right",
+            ncols=2,
+            borderaxespad=0.3,
+            bbox_to_anchor=(1, 1 - (self.top - _LINE) / high),
         )
         frame, left = self.frame, 0.12
         place: dict[str, Any] = {"y": 1 - 0.18 / high, "va": "center_baseline"}
@@ -207,7 +217,16 @@ class _Sheet(NamedTuple):
         figure.text(1 - 0.1 / wide, 0.1 / high, text, fontsize=10.5, ha="right")
 
 
-_TOP, _BOTTOM, _SMALL = 0.36, 0.25, 8.0
+_LINE, _BOTTOM, _SMALL = 0.36, 0.25, 8.0
+# The width of the legend with the space beside it, in inches.
+_LEGEND = 1.7
+
+
+def _top(frame: Frame, width: float) -> float:
+    """Return the height above the regions: one line, or two with the legend below."""
+    headline = 1.15 * text_width([frame.title or ""], 10.5)
+    headline += text_width([frame.note or ""], 9.5) + 0.15
+    return _LINE if headline + _LEGEND < width else _LINE + 0.22
 
 
 def _region(given: Any) -> _Region:

@@ -85,7 +85,7 @@ def correlation(
         bar = figure.colorbar(image, cax=beside)
         bar.set_label("Correlation", loc="top")
         bar.ax.tick_params(which="both", direction="in")
-        frame.headline(axes, width=cell * count)
+        frame.headline(axes)
     return figure
 
 

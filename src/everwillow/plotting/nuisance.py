@@ -72,10 +72,7 @@ def pulls(
             own_rows = rows._replace(number=part.stop - part.start)
             draw_pulls(axes, own_rows, middle[part], spread[:, part], limit)
             name_rows(axes, own_rows, shown[part], rows.number)
-        if len(columns) == 1:
-            frame.headline(panels[0], width=2.4)
-        else:
-            frame.headline(panels[0], panels[-1])
+        frame.headline(panels[0], panels[-1])
     return figure
 
 

@@ -131,7 +131,7 @@ class Comparison(NamedTuple):
         half = 1.15 * max(reach, default=0.0)
         half = min(half, 1.0) if self.ratio else half or 1.0
         axes.set_ylim(self.centre - half, self.centre + half)
-        set_ticks_below(axes)
+        set_ticks_below(axes, self.centre)
 
 
 def draw_band(
@@ -169,10 +169,34 @@ def comparison(
     return Comparison(False, 0.0, reference, unit)
 
 
-def set_ticks_below(axes: Axes, **options: Any) -> None:
-    """Number the vertical axis of a small panel below another one."""
-    # Without its highest number, which would touch the lowest one of the panel above.
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper", **options))
+class _CentredLocator(MaxNLocator):
+    """Ticks at a centre and at equal distances from it.
+
+    Those at the upper end of the axis are left out, since their numbers would touch the
+    lowest one of the panel above.
+    """
+
+    def __init__(self, centre: float, **options: Any) -> None:
+        self.centre = centre
+        super().__init__(nbins=4, steps=[1, 2, 2.5, 5, 10], **options)
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the ticks in a range."""
+        ticks = super().tick_values(vmin - self.centre, vmax - self.centre)
+        ticks = np.asarray(ticks) + self.centre
+        low, high = sorted((vmin, vmax))
+        return ticks[(ticks >= low) & (ticks <= high - 0.09 * (high - low))]
+
+
+def set_ticks_below(axes: Axes, centre: float = 0.0, **options: Any) -> None:
+    """Number the vertical axis of a small panel below another one.
+
+    Args:
+        axes: The panel.
+        centre: The number that has a tick in any case: 1 for ratios.
+        **options: Those of a `MaxNLocator`.
+    """
+    axes.yaxis.set_major_locator(_CentredLocator(centre, **options))
 
 
 def mark_outside(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
@@ -192,12 +216,28 @@ def mark_outside(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
-    """Leave room for a legend above everything."""
+def draw_legend(
+    axes: Axes, handles: list[Any], *, log: bool, above: Sequence[str] = ()
+) -> None:
+    """Draw a legend above everything.
+
+    Args:
+        axes: The axes to draw on.
+        handles: Its entries.
+        log: Whether the vertical axis is logarithmic.
+        above: Lines to write above the entries.
+    """
     columns = 2 if len(handles) > 3 else 1
-    rows = -(-len(handles) // columns)
+    rows = -(-len(handles) // columns) + len(above)
     room_above(axes, min(0.05 + 0.07 * rows, 0.6), log=log)
-    axes.legend(handles=handles, loc="upper right", ncols=columns)
+    title = "\n".join(above) or None
+    axes.legend(
+        handles=handles,
+        loc="upper right",
+        ncols=columns,
+        title=title,
+        alignment="left",
+    )
 
 
 def room_above(axes: Axes, share: float, *, log: bool) -> None:

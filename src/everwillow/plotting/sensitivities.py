@@ -11,7 +11,7 @@ from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import vector
-from everwillow.plotting._text import text_width, with_errors
+from everwillow.plotting._text import legend_columns, with_errors
 from everwillow.plotting.curves import Curve, draw_curve, draw_level, make_curve
 from everwillow.plotting.style import PALETTE, Frame, PlotOptions, xlabel, ylabel
 
@@ -89,7 +89,8 @@ def sensitivity(
             lines.append(_line_of(stat_only[key], where, colour, text, _DASHES)[0])
     with frame.styled():
         texts = [line.with_interval(heights[0]) for line in lines]
-        columns = _columns(texts)
+        wide = frame.size[0] if frame.size else 4.8
+        columns = min(legend_columns(texts, 9.0, wide), 2)
         rows = -(-len(texts) // columns)
         figure = frame.figure((4.8, 3.7 + 0.19 * rows))
         axes = figure.subplots()
@@ -177,8 +178,3 @@ def _set_ranges(axes: Axes, curves: Sequence[Curve], heights: np.ndarray) -> Non
     if inside.size:
         low, high = inside[0], inside[-1]
     axes.set(xlim=(low, high) if high > low else (low - 0.5, low + 0.5), ylim=(0, top))
-
-
-def _columns(texts: Sequence[str]) -> int:
-    """Return the number of columns of a legend below the frame."""
-    return 2 if len(texts) > 1 and text_width(texts, 9) < 1.95 else 1

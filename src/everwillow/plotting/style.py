@@ -21,6 +21,7 @@ except ImportError as error:
 
 
 from everwillow.plotting._figure import StyledFigure
+from everwillow.plotting._page import fit_to_page
 from everwillow.plotting._text import Labels, text_of, text_width, wrapped
 
 
@@ -47,8 +48,8 @@ ONE_SIGMA, TWO_SIGMA = "#86bd7d", "#fbe39b"
 FAINT = "#8a8a8a"
 
 _SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
-# The width of the space beside a frame, in inches.
-_BESIDE = 0.75
+# The sizes of title and note, in points.
+_TITLE, _NOTE = 10.5, 9.5
 
 _RC: dict[str, Any] = {
     "axes.axisbelow": False,
@@ -167,7 +168,12 @@ class Frame(NamedTuple):
         # Matplotlib stores only this setting for mathematics with a text.
         maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
         fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
-        return {**_RC, **fonts, **over}
+        found: dict[Any, Any] = {**_RC, **fonts, **over}
+        # By their names: matplotlib caches sizes of texts by the family alone, so those
+        # of another style would be taken.
+        if found["font.family"] in ("sans-serif", ["sans-serif"]):
+            found["font.family"] = list(found["font.sans-serif"])
+        return found
 
     def figure(self, default: tuple[float, float]) -> Any:
         """Return a Figure without global state, which notebooks show.
@@ -187,35 +193,54 @@ class Frame(NamedTuple):
         )
 
     def headline(
-        self, left: Axes, right: Axes | None = None, width: float | None = None
+        self, left: Axes, right: Axes | None = None, *, heads: bool = False
     ) -> None:
         """Write over the frame: on the left the title, on the right the note.
 
+        If both do not fit on one line, the note is below the title. This is the last
+        step of a drawing: it measures the panels, and makes other texts fit the page.
+
         Args:
-            left: The panel with the title.
-            right: The panel with the note, if it is another one.
-            width: The width of the panel in inches; by default about as wide as the
-                figure.
+            left: The panel at whose left end the title begins.
+            right: The panel at whose right end the note ends, if it is another one.
+            heads: Whether there are heads of columns beside the panel.
         """
-        if right is not None:
-            self._replace(note=None).headline(left)
-            self._replace(title=None).headline(right)
+        figure = left.get_figure(root=True)
+        assert isinstance(figure, Figure)
+        fit_to_page(figure)
+        if not self.has_headline:
             return
-        room, note = width, self.note
-        if room is None:
-            figure = left.get_figure(root=True)
-            assert figure is not None
-            room = figure.get_figwidth() - _BESIDE
-        lines = wrapped(self.title, room / 1.15, 10.5) if self.title else []
-        if lines:
-            text = "\n".join(lines)
-            if note:
-                need = 1.15 * text_width([lines[-1]], 10.5) + text_width([note], 9.5)
-                # The note gets its own line if both do not fit on one.
-                text += "\n" if need + 0.15 > room else ""
-            left.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
-        if note:
-            left.set_title(note, loc="right", fontsize=9.5, pad=5)
+        begin, end = left.get_position().x0, (right or left).get_position().x1
+        inches = figure.get_figwidth()
+        span, room = (end - begin) * inches, (1 - begin) * inches - 0.05
+        title, note = self.title or "", self.note or ""
+        widths = text_width([title], _TITLE, "bold"), text_width([note], _NOTE)
+        if "\n" not in title and sum(widths) + 0.15 <= span:
+            left.set_title(title, loc="left", fontweight="bold", fontsize=_TITLE, pad=5)
+            (right or left).set_title(note, loc="right", fontsize=_NOTE, pad=5)
+            return
+        lines = wrapped(title, room, _TITLE, "bold") if title else []
+        below = wrapped(note, room, _NOTE) if note else []
+        # Heads of columns have a line of their own.
+        raised = 5 + 1.35 * _NOTE * heads
+        if below:
+            left.annotate(
+                "\n".join(below),
+                (0, 1),
+                (0, raised),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                fontsize=_NOTE,
+                annotation_clip=False,
+                in_layout=False,
+            )
+        left.set_title(
+            "\n".join(lines) or " ",
+            loc="left",
+            fontweight="bold",
+            fontsize=_TITLE,
+            pad=raised + 1.35 * _NOTE * len(below) - (0 if lines else _TITLE),
+        )
 
     @contextlib.contextmanager
     def panel(self, default: tuple[float, float]) -> Iterator[tuple[Figure, Any]]:

@@ -278,7 +278,7 @@ def _draw_ratio(
         mark_outside(axes, (plot.edges[1:] + plot.edges[:-1]) / 2, at(data))
     what = ("Data / Pred.", "Ratio") if ratio else ("Data − Pred.", "Difference")
     axes.set_ylabel(what[data is None])
-    set_ticks_below(axes)
+    set_ticks_below(axes, centre)
 
 
 def _draw_pulls(

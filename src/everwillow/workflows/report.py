@@ -511,17 +511,23 @@ def range_of(model: Any, result: FitResult, name: str) -> tuple[float, float]:
     """
     if name not in result.labels:
         raise ArgumentValueError(f"fixed: {name!r} is scanned, and cannot be fixed.")
+    return scan_range(result, name, *bounds_of(model, result, name))
+
+
+def bounds_of(model: Any, result: FitResult, name: str) -> tuple[float, float]:
+    """Return the bounds of a parameter of a model, infinite without one."""
     layout = result.layout
     place = layout.labels.index(name)
     position = int(np.searchsorted(layout.starts, place, side="right")) - 1
-    bound, lower, upper = model.bounds.get(layout.keys[position]), -np.inf, np.inf
-    if bound is not None:
-        element, shape = place - layout.starts[position], layout.shapes[position]
-        lower, upper = (
-            float(np.ravel(np.broadcast_to(end, shape))[element])
-            for end in (bound.lower, bound.upper)
-        )
-    return scan_range(result, name, lower, upper)
+    bound = model.bounds.get(layout.keys[position])
+    if bound is None:
+        return -np.inf, np.inf
+    element, shape = place - layout.starts[position], layout.shapes[position]
+    lower, upper = (
+        float(np.ravel(np.broadcast_to(end, shape))[element])
+        for end in (bound.lower, bound.upper)
+    )
+    return lower, upper
 
 
 def covariance_record(result: FitResult) -> Covariance | None:

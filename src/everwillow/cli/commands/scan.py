@@ -15,7 +15,7 @@ from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.engine.layout import ravel_state
 from everwillow.profile.scans import ScanResult, scan
-from everwillow.workflows.report import range_of
+from everwillow.workflows.scan_ranges import profiled_range
 
 
 def run(
@@ -29,8 +29,11 @@ def run(
     check_range(between, points)
     best = WorkspaceFit.of(request)
     given, poi, minimum = best.given, best.given.poi(), best.result.check()
-    values = np.linspace(*(between or range_of(given.model, minimum, poi)), points)
     with best.timed("scan", "Scanning"), best.noting():
+        between = between or profiled_range(
+            given.model, minimum, poi, points, fixed=given.fixed
+        )
+        values = np.linspace(*between, points)
         result = scan(
             given.model,
             minimum,

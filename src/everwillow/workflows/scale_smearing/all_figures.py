@@ -7,7 +7,6 @@ from typing import Any
 
 from everwillow._errors import EverwillowError
 from everwillow._store import save_figure
-from everwillow.plotting.style import Frame
 from everwillow.workflows.scale_smearing import figures
 from everwillow.workflows.scale_smearing.analysis import NOMINAL, SasResult
 
@@ -39,19 +38,17 @@ def write_figures(
     """
     written: list[pathlib.Path] = []
     remarks: list[str] = []
-    # Resolution and fonts in files are settings of the moment of writing.
-    with Frame().styled():
-        for name, draw in _figures(result):
-            progress(f"Drawing {name}")
-            try:
-                drawn = draw()
-            except EverwillowError as error:
-                remarks.append(f"{name}.{ending} is not drawn: {error}")
-                continue
-            for i, figure in enumerate(drawn):
-                number = f"_{i + 1}" if i else ""
-                written.append(place / f"{name}{number}.{ending}")
-                save_figure(figure, written[-1])
+    for name, draw in _figures(result):
+        progress(f"Drawing {name}")
+        try:
+            drawn = draw()
+        except EverwillowError as error:
+            remarks.append(f"{name}.{ending} is not drawn: {error}")
+            continue
+        for i, figure in enumerate(drawn):
+            number = f"_{i + 1}" if i else ""
+            written.append(place / f"{name}{number}.{ending}")
+            save_figure(figure, written[-1])
     return written, remarks
 
 

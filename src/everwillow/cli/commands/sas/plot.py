@@ -46,12 +46,8 @@ def run(
             pages = _numbered(
                 target.stem, figures.plot_results(found, mode=chosen, **options)
             )
-        from everwillow.plotting.style import Frame  # noqa: PLC0415
-
-        # Resolution and fonts in files are settings of the moment of writing.
-        with Frame().styled():
-            for name, figure in pages:
-                save_figure(figure, target.file(name))
+        for name, figure in pages:
+            save_figure(figure, target.file(name))
     if len(pages) == 1:
         show(f"The plot is in {target.file(pages[0][0])}.")
         return
