@@ -269,7 +269,7 @@ def test_prepared_states_can_be_described():
     [
         ([], [], ArgumentValueError, "at least one likelihood"),
         ([nll_a], states()[:2], ArgumentValueError, "1 likelihoods and 2 States"),
-        ([nll_a], [{"mass": 1.0}], ArgumentTypeError, r"states\[0\] must be a State"),
+        ([nll_a], [1.0], ArgumentTypeError, r"states\[0\]: expected a State"),
         ([3.0], states()[:1], ArgumentTypeError, r"nlls\[0\]: expected a function"),
         (nll_a, states()[:1], ArgumentTypeError, "nlls must be a list"),
         ([nll_a], states()[0], ArgumentTypeError, "states must be a list"),
