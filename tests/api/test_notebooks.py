@@ -105,7 +105,7 @@ def test_records_of_inference_are_tables(result):
         (ew.discovery(model, "mu"), "discovery of mu"),
         (ew.profile.minos(nll, result, 0.0), "parameter"),
         (ew.profile.scan(nll, result, 0.0, name="mu", values=[0.0, 1.0]), "mu"),
-        (ew.impacts.rank(model, ew.fit(model), pois="mu"), "name"),
+        (ew.impacts.rank(model, ew.fit(model), poi="mu"), "name"),
     ]
     for record, head in records:
         assert cells(record._repr_html_())[0][0] == head

@@ -46,7 +46,7 @@ NAMED = model_of({"a": 1.0, "b": 1.0}, separate)
                 model, ew.fit(model), name=poi, values=np.array([0.5, 2.0])
             ).twice_delta_nll
         ),
-        lambda model, poi: ew.impacts.rank(model, ew.fit(model), pois=poi).poi_errors,
+        lambda model, poi: ew.impacts.rank(model, ew.fit(model), poi=poi).poi_errors,
     ],
     ids=["limits", "discovery", "cls", "minos", "scan", "rank"],
 )
