@@ -188,7 +188,7 @@ def five_of(expected: Any) -> Any:
 
 
 def _has_bands(value: Any) -> bool:
-    return _has(value, "cls") or _has(value, *BANDS)
+    return _has(value, "cl_s") or _has(value, *BANDS)
 
 
 BANDS = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
