@@ -21,12 +21,14 @@ class Mark:
         in_context: Whether it is part of the context of JAX's own caches. Those of
             `jax.jit` inside a likelihood, and of the bodies of loops, distinguish
             functions by identity only.
+        numbers: How many numbers the arrays among the values have.
     """
 
-    __slots__ = ("__weakref__", "in_context")
+    __slots__ = ("__weakref__", "in_context", "numbers")
 
-    def __init__(self, *, in_context: bool) -> None:
+    def __init__(self, *, in_context: bool, numbers: int) -> None:
         self.in_context = in_context
+        self.numbers = numbers
 
 
 _marks: weakref.WeakValueDictionary[Any, Mark] = weakref.WeakValueDictionary()
@@ -53,7 +55,9 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
         if mark is None:
             # For code without data that is compiled for the first time, the caches of
             # JAX have no entries.
-            mark = _marks[tokens] = Mark(in_context=walk.data or not walk.scope.unseen)
+            mark = _marks[tokens] = Mark(
+                in_context=walk.data or not walk.scope.unseen, numbers=walk.numbers
+            )
             walk.scope.unseen = False
         marks.append(mark)
         traced = traced or bool(walk.tracers)

@@ -5,6 +5,8 @@ import types
 import weakref
 from typing import Any
 
+import jax
+import numpy as np
 from jax.core import Tracer
 
 from everwillow._captures.held import INERT
@@ -17,6 +19,8 @@ from everwillow._captures.splitting import CODE, splitter
 MANY = 200_000
 # Above this number of tokens two walks are never equal.
 LONGEST = 5_000_000
+
+_ARRAYS = (np.ndarray, jax.Array)
 
 _pack = struct.Struct("d").pack
 
@@ -80,6 +84,12 @@ class Walk:
             if len(tokens) > LONGEST:
                 tokens.append(object())
                 return
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the arrays among the contents have."""
+        values = (value for _, value in self.seen.values())
+        return sum(one.size for one in values if isinstance(one, _ARRAYS))
 
 
 _scopes: weakref.WeakKeyDictionary[Any, Scope] = weakref.WeakKeyDictionary()

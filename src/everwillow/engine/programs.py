@@ -4,7 +4,7 @@ import contextlib
 import functools as ft
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -158,12 +158,29 @@ def _compiled(
     )
 
 
-def _options(arrays: list[Any], *, hasty: bool | None, brief: bool) -> dict[str, Any]:
+def _options(
+    static: Static, arrays: list[Any], *, hasty: bool | None, brief: bool
+) -> dict[str, Any]:
     """Return the options of the compiler for a program of some arguments."""
-    numbers = sum(map(np.size, arrays))
+    numbers = sum(map(np.size, arrays)) + sum(mark.numbers for mark in static.marks)
     if hasty is not False and numbers <= (SMALL if brief else TINY):
         return BRIEF_OPTIONS
     return HASTY_OPTIONS if hasty else COMPILER_OPTIONS
+
+
+@contextlib.contextmanager
+def _without_optimisation(on: bool) -> Iterator[None]:  # noqa: FBT001
+    """Compile what is compiled in a ``with`` block without optimisation."""
+    name, config = "jax_disable_most_optimizations", jax.config
+    before = config.values[name]
+    if not on or before:
+        yield
+        return
+    config.update(name, True)
+    try:
+        yield
+    finally:
+        config.update(name, before)
 
 
 def call(function: Callable[..., Any], *args: Any, hasty: bool | None = None) -> Any:
@@ -227,10 +244,14 @@ def _ran(
     hasty: bool | None,
     named: bool,
 ) -> Any:
-    if any(isinstance(array, Tracer) for array in arrays):
-        return _compiled(function, ())(static, arrays)
     store = program_store.active()
-    options = _options(arrays, hasty=hasty, brief=store is not None and store.brief)
+    options = _options(
+        static, arrays, hasty=hasty, brief=store is not None and store.brief
+    )
+    if any(isinstance(array, Tracer) for array in arrays):
+        # JAX takes options of the compiler only outside of all transformations.
+        with _without_optimisation(options is BRIEF_OPTIONS):
+            return _compiled(function, ())(static, arrays)
     compiled = _compiled(function, tuple(options.items()))
     try:
         with _compile_stage.calling():

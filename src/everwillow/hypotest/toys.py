@@ -153,6 +153,7 @@ class _ToyTest:
             starts,
             tested,
             toys,
+            hasty=False,
         )
         return jax.tree.map(np.asarray, out)
 

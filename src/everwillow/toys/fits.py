@@ -261,7 +261,7 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
     count = jax.tree.leaves(toys)[0].shape[0]
     starts = np.tile(vector, (count, 1))
     numbers = dataclasses.replace(numbers, vector=None)
-    outcome = _host(programs.call(fit_lanes, task, numbers, starts, toys))
+    outcome = _host(programs.call(fit_lanes, task, numbers, starts, toys, hasty=False))
     good = settled(outcome.status)
     if not np.all(good):
         # Start halfway to the end, which leads the solver along another path.
@@ -272,7 +272,9 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
         if np.any(flat):
             others = programs.call(start_lanes, task, numbers, starts, outcome, toys)
             starts = np.where(flat[:, None], np.asarray(others), starts)
-        other = _host(programs.call(fit_lanes, task, numbers, starts, toys))
+        other = _host(
+            programs.call(fit_lanes, task, numbers, starts, toys, hasty=False)
+        )
         lower = ~flat | (other.value <= outcome.value)
         better = ~good & settled(other.status) & lower
         outcome = select_toys(better, outcome, other)
