@@ -13,6 +13,8 @@ import jax
 import jax.random as jr
 import pytest
 
+from everwillow.engine import program_store
+
 
 jax.config.update("jax_enable_x64", True)
 # A promotion that nobody asked for is a mistake in our own code: ask for all of them.
@@ -95,6 +97,7 @@ def _compiled_programs_go_with_their_module() -> Iterator[None]:
     the compiler dies when a suite has filled them.
     """
     yield
+    program_store.active().clear()
     jax.clear_caches()
     gc.collect()
 

@@ -71,7 +71,7 @@ def test_second_fit_takes_the_program_of_the_first(folder, tiny, opened):
     tiny["channels"][0]["samples"][0]["data"] = [6.0, 7.0]
     third = ew.fit(from_pyhf(tiny), fixed={"mu": 0.5})
     assert (store.loaded, store.compiled) == (1, 0)
-    program_store.use(None)
+    program_store.use(ProgramStore(None))
     same(third, ew.fit(from_pyhf(tiny), fixed={"mu": 0.5}))
     program_store.use(store)
     tiny["channels"][0]["samples"][1]["modifiers"][0]["name"] = "renamed"

@@ -38,19 +38,30 @@ from everwillow.engine.positivity_edge import may_have_empty_bins
 from everwillow.engine.problem import Numbers
 
 
+Options = tuple[tuple[str, Any], ...]
+
 # Halves the time XLA takes to compile for the CPU, at no cost in run time.
-COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+COMPILER_OPTIONS: Options = (("xla_cpu_use_fusion_emitters", False),)
 # The lowest level of optimisation takes two thirds of the time to compile, and the
 # program runs as fast where arrays are short.
-HASTY_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
-# Without optimisation compiling takes a third of the time; one module is compiled
+HASTY_OPTIONS: Options = (*COMPILER_OPTIONS, ("xla_backend_optimization_level", 1))
+# Loops of the solvers run a few times: what XLA could do about them takes longer.
+_PASSES = (
+    "while-loop-invariant-code-motion",
+    "while-loop-trip-count-annotator",
+    "simplify-while-loops",
+    "while-loop-unroller",
+)
+# Without optimisation compiling takes a fifth of the time; one module is compiled
 # faster than several.
-BRIEF_OPTIONS = COMPILER_OPTIONS | {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-# Programs of arguments with up to this many numbers run as fast without optimisation,
-# and those of a process that runs them once take less time together with compiling.
+BRIEF_OPTIONS: Options = (
+    *COMPILER_OPTIONS,
+    ("xla_backend_optimization_level", 0),
+    ("xla_cpu_parallel_codegen_split_count", 1),
+    ("xla_disable_hlo_passes", ",".join(_PASSES)),
+)
+# Programs of arguments with up to this many numbers run as fast without optimisation;
+# with up to that many, the first runs take less time together with compiling.
 TINY, SMALL = 500, 60_000
 
 # Number of functions from one line of code that are compiled without a warning.
@@ -148,9 +159,7 @@ def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any
 
 
 @ft.cache
-def _compiled(
-    function: Callable[..., Any], options: tuple[tuple[str, Any], ...]
-) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], options: Options) -> Callable[..., Any]:
     return jax.jit(
         ft.partial(_run, function),
         static_argnums=0,
@@ -158,14 +167,17 @@ def _compiled(
     )
 
 
-def _options(
+def _ladder(
     static: Static, arrays: list[Any], *, hasty: bool | None, brief: bool
-) -> dict[str, Any]:
-    """Return the options of the compiler for a program of some arguments."""
+) -> list[Options]:
+    """Return options of the compiler: for the first runs of a program, and for many."""
     numbers = sum(map(np.size, arrays)) + sum(mark.numbers for mark in static.marks)
-    if hasty is not False and numbers <= (SMALL if brief else TINY):
-        return BRIEF_OPTIONS
-    return HASTY_OPTIONS if hasty else COMPILER_OPTIONS
+    most = HASTY_OPTIONS if hasty else COMPILER_OPTIONS
+    if hasty is False or numbers > SMALL:
+        return [most]
+    if brief or numbers <= TINY:
+        return [BRIEF_OPTIONS]
+    return [BRIEF_OPTIONS, most]
 
 
 @contextlib.contextmanager
@@ -245,19 +257,18 @@ def _ran(
     named: bool,
 ) -> Any:
     store = program_store.active()
-    options = _options(
-        static, arrays, hasty=hasty, brief=store is not None and store.brief
-    )
+    ladder = _ladder(static, arrays, hasty=hasty, brief=store.brief)
     if any(isinstance(array, Tracer) for array in arrays):
         # JAX takes options of the compiler only outside of all transformations.
-        with _without_optimisation(options is BRIEF_OPTIONS):
+        with _without_optimisation(ladder[0] is BRIEF_OPTIONS):
             return _compiled(function, ())(static, arrays)
-    compiled = _compiled(function, tuple(options.items()))
+    stored = named and (store.folder is not None or len(ladder) > 1)
     try:
         with _compile_stage.calling():
-            if named and store is not None and program_store.on_default_device(arrays):
-                return store.run(function, compiled, static, arrays, options)
-            return compiled(static, arrays)
+            if stored and program_store.on_default_device(arrays):
+                jitted = _compiled(function, ())
+                return store.run(function, jitted, static, arrays, ladder)
+            return _compiled(function, ladder[-1])(static, arrays)
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
         # cannot be detected where none of our arguments is traced.

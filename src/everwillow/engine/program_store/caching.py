@@ -11,17 +11,17 @@ from everwillow.engine.program_store.folder import cache_folder, open_folder
 from everwillow.engine.program_store.store import ProgramStore
 
 
-_active: list[ProgramStore] = []
+_active: list[ProgramStore] = [ProgramStore(None)]
 
 
-def active() -> ProgramStore | None:
-    """Return the store in use, None if there is none."""
-    return _active[0] if _active else None
+def active() -> ProgramStore:
+    """Return the store in use."""
+    return _active[0]
 
 
-def use(store: ProgramStore | None) -> None:
-    """Use a store from now on, or none."""
-    _active[:] = [] if store is None else [store]
+def use(store: ProgramStore) -> None:
+    """Use a store from now on."""
+    _active[0] = store
 
 
 def cache(where: bool | str | os.PathLike[str] = True) -> pathlib.Path | None:  # noqa: FBT001, FBT002
@@ -66,7 +66,7 @@ def cache(where: bool | str | os.PathLike[str] = True) -> pathlib.Path | None:  
             f"cache: expected True, False or a folder, got {type(where).__name__}."
         )
     if where is False:
-        use(None)
+        use(ProgramStore(None))
         jax.config.update("jax_compilation_cache_dir", None)
         return None
     base = cache_folder() if where is True else pathlib.Path(where)

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,31 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from everwillow.engine.program_store import files
+
+
+# A program that has run this many times is worth an optimised one.
+FEW_RUNS = 2
+
+Options = tuple[tuple[str, Any], ...]
+
+
+@dataclasses.dataclass
+class _Known:
+    """A program in memory.
+
+    Attributes:
+        program: The compiled program.
+        better: Options of the compiler for an optimised one; None if there is none.
+        lowered: What is to be compiled; None if the program is from disk.
+        file: The file that it is from, if any.
+        runs: How many times it ran.
+    """
+
+    program: Callable[..., Any]
+    better: Options | None = None
+    lowered: Any = None
+    file: pathlib.Path | None = None
+    runs: int = 0
 
 
 @dataclasses.dataclass
@@ -36,7 +61,7 @@ class ProgramStore:
     seconds: float = 0.0
     loaded: int = 0
     compiled: int = 0
-    _known: dict[Any, Callable[..., Any]] = dataclasses.field(default_factory=dict)
+    _known: dict[Any, _Known] = dataclasses.field(default_factory=dict)
 
     def run(
         self,
@@ -44,7 +69,7 @@ class ProgramStore:
         jitted: Any,
         static: Any,
         arrays: list[Any],
-        options: dict[str, Any],
+        ladder: Sequence[Options],
     ) -> Any:
         """Run a program.
 
@@ -53,46 +78,82 @@ class ProgramStore:
             jitted: The result of `jax.jit`, a function of structure and arrays.
             static: The structure of the arguments.
             arrays: Their arrays.
-            options: Options of the compiler.
+            ladder: Options of the compiler; the second ones, if any, are those for a
+                program that runs many times.
 
         Returns:
             What `jitted` returns.
         """
         config: Any = jax.config
         key = function, static, _kinds(arrays), config.jax_enable_x64
-        program = self._known.get(key)
-        if program is not None:
-            return program(arrays)
-        began = time.perf_counter()
-        file = None
-        if self.folder is not None:
-            precision = config.jax_default_matmul_precision
-            file = files.file_of(
-                self.folder, function, static, arrays, options, key[-1], precision
-            )
-        program = None if file is None else files.load(file)
-        if program is not None:
-            try:
-                out = program(arrays)
-            except JaxRuntimeError:
-                # The program from disk does not run on this machine.
-                assert file is not None
-                files.remove(file)
+        known = self._known.get(key)
+        if known is None or (known.better and known.runs >= FEW_RUNS):
+            began = time.perf_counter()
+            if known is None:
+                known = self._opened(key, jitted, arrays, ladder)
             else:
+                known = self._improved(known, key, jitted, arrays)
+            self.seconds += time.perf_counter() - began
+            self._known[key] = known
+        known.runs += 1
+        try:
+            return known.program(arrays)
+        except JaxRuntimeError:
+            if known.file is None or known.runs > 1:
+                raise
+        # The program from disk does not run on this machine.
+        files.remove(known.file)
+        del self._known[key]
+        return self.run(function, jitted, static, arrays, ladder)
+
+    def _opened(
+        self, key: Any, jitted: Any, arrays: list[Any], ladder: Sequence[Options]
+    ) -> _Known:
+        """Return the best program on disk, or compile the first."""
+        for options in reversed(ladder):
+            file = self._file(key, arrays, options)
+            program = None if file is None else files.load(file)
+            if program is not None:
                 self.loaded += 1
-                self.seconds += time.perf_counter() - began
-                self._known[key] = program
-                return out
-        if file is None:
-            program = jitted.lower(static, arrays).compile()
-        else:
-            with files.without_cache_of_jax():
-                program = jitted.lower(static, arrays).compile()
-            files.save(file, program)
+                better = ladder[-1] if options != ladder[-1] else None
+                return _Known(program, better, file=file)
+        lowered = jitted.lower(key[1], arrays)
+        program = self._compile(lowered, key, arrays, ladder[0])
+        if len(ladder) == 1:
+            return _Known(program)
+        return _Known(program, ladder[-1], lowered)
+
+    def _improved(
+        self, known: _Known, key: Any, jitted: Any, arrays: list[Any]
+    ) -> _Known:
+        """Compile a program again, for many runs."""
+        assert known.better is not None
+        lowered = known.lowered or jitted.lower(key[1], arrays)
+        return _Known(self._compile(lowered, key, arrays, known.better))
+
+    def _compile(
+        self, lowered: Any, key: Any, arrays: list[Any], options: Options
+    ) -> Callable[..., Any]:
+        """Compile a program, and write it to disk."""
+        file = self._file(key, arrays, options)
         self.compiled += 1
-        self.seconds += time.perf_counter() - began
-        self._known[key] = program
-        return program(arrays)
+        if file is None:
+            return lowered.compile(compiler_options=dict(options))
+        with files.without_cache_of_jax():
+            program = lowered.compile(compiler_options=dict(options))
+        files.save(file, program)
+        return program
+
+    def _file(
+        self, key: Any, arrays: list[Any], options: Options
+    ) -> pathlib.Path | None:
+        if self.folder is None:
+            return None
+        function, static, _, double = key
+        precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
+        return files.file_of(
+            self.folder, function, static, arrays, options, double, precision
+        )
 
     def clear(self) -> None:
         """Drop the programs in memory."""
@@ -113,12 +174,9 @@ class Compiling:
 
 
 @contextlib.contextmanager
-def compiling(store: ProgramStore | None) -> Iterator[Compiling]:
+def compiling(store: ProgramStore) -> Iterator[Compiling]:
     """Measure the time that programs take in a ``with`` block; filled at its end."""
     spent = Compiling()
-    if store is None:
-        yield spent
-        return
     seconds, loaded, compiled = store.seconds, store.loaded, store.compiled
     try:
         yield spent
