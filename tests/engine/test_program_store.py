@@ -198,3 +198,27 @@ def test_cache_refuses_what_is_no_folder_of_ours(tmp_path):
     with pytest.raises(ew.EverwillowError, match="cannot be used"):
         ew.cache(tmp_path / "file")
     assert ew.cache(False) is None
+
+
+@pytest.mark.slow
+def test_a_program_that_runs_often_is_optimised_without_tracing(tmp_path, opened):
+    """Middle-sized models: the first two runs are not optimised, all others are."""
+    bins = 300
+    tall = copy.deepcopy(documents.TINY)
+    for sample in tall["channels"][0]["samples"]:
+        sample["data"] = [float(sum(sample["data"]))] * bins
+        sample["modifiers"] = [m for m in sample["modifiers"] if m["name"] != "stat"]
+    tall["observations"][0]["data"] = [100.0] * bins
+    model = from_pyhf(tall)
+    store = opened(tmp_path)
+    store.brief = False
+    before = programs._tracings[0]
+    results = [ew.fit(model) for _ in range(4)]
+    assert programs._tracings[0] == before + 1
+    assert (store.loaded, store.compiled) == (0, 2)
+    for result in results[1:]:
+        same(results[0], result)
+    store = opened(tmp_path)
+    store.brief = False
+    same(results[0], ew.fit(model))
+    assert (store.loaded, store.compiled) == (1, 0)
