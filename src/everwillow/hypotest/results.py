@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from everwillow._bands import BAND_NAMES, BAND_TEXTS
 from everwillow._errors import RESULTS, unknown_key
 from everwillow._html import Table
 from everwillow._keywords import renamed_attribute
@@ -121,9 +122,6 @@ class BandValues(_AbstractNamedValues):
         return len(BAND_NAMES)
 
 
-BAND_NAMES = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
-# The names of the bands in tables.
-BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 # The distance of each band from the median in standard deviations.
 N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
+from everwillow._bands import BAND_NAMES
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, NoLimitError
 from everwillow._keywords import also_called, renamed_keywords
 from everwillow._numerics import is_traced
 from everwillow.hypotest._root_finding import host_root, traced_root
-from everwillow.hypotest.results import BAND_NAMES, BandValues, ExpectedBands
+from everwillow.hypotest.results import BandValues, ExpectedBands
 
 
 RTOL, ATOL, MAX_STEPS = 1e-9, 1e-10, 100

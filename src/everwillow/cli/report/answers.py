@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.hypotest.results import BAND_TEXTS
+from everwillow._bands import BAND_TEXTS
 from everwillow.workflows.report import (
     AsymmetricErrors,
     ChiSquare,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._bands import BAND_TEXTS
 from everwillow.cli.report.fits import (
     decimals_of,
     first_rows,
@@ -16,7 +17,6 @@ from everwillow.cli.report.fits import (
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
 from everwillow.hypotest.model_tests import DiscoveryResult
-from everwillow.hypotest.results import BAND_TEXTS
 from everwillow.workflows.templates.results import (
     AsymmetricErrors,
     Contour,

@@ -129,17 +129,23 @@ def _object(thing: Any) -> Iterator[str]:
 @ft.cache
 def code_version() -> str:
     """Return a name for the code that makes programs: everwillow and its packages."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
+    versions = [_version(name) for name in _PACKAGES]
     root = pathlib.Path(__file__).parents[2]
     files = sorted(_files(str(root)))
     return fingerprint_of(sys.version, versions, files, os.environ.get("XLA_FLAGS"))
+
+
+def _version(package: str) -> str:
+    # Reading the version from the metadata of a package takes ten times longer.
+    version = getattr(sys.modules.get(package), "__version__", None)
+    return f"{package} {version or importlib.metadata.version(package)}"
 
 
 def _files(folder: str) -> Iterator[tuple[str, int, int]]:
     """Yield path, size and time of the last change of each source file."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir() and not entry.name.startswith(("_", ".")):
+            if entry.is_dir() and not entry.name.startswith(("__", ".")):
                 yield from _files(entry.path)
             elif entry.name.endswith(".py"):
                 state = entry.stat()
