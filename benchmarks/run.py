@@ -18,6 +18,7 @@ TOPICS = (
     "first_fit",
     "second_fit",
     "command",
+    "first_runs",
     "uncertainties",
     "vmapped_fits",
     "newton_against_peers",
