@@ -101,6 +101,8 @@ def _like(variance: Any, data: Any, where: str) -> Any:
 
 def _like_mapping(variance: Any, data: dict[Any, Any], where: str) -> Any:
     names = ", ".join(map(repr, data))
+    if getattr(getattr(variance, "dtype", None), "names", None):
+        return variance
     if isinstance(variance, list | tuple) or np.ndim(variance):
         raise ArgumentValueError(
             f"{where}: the data have the names {names}, and a list has none. Give a "

@@ -148,7 +148,12 @@ def test_make_asimov_wants_a_known_poi():
     with pytest.raises(TypeError):
         make_asimov(predict, START)
     with pytest.raises(TypeError):
-        make_asimov(predict, {"mu": 1.0}, "mu", 0.0)
+        make_asimov(predict, 1.0, "mu", 0.0)
+
+
+def test_make_asimov_takes_a_dict():
+    made = make_asimov(predict, {"mu": 1.0}, "mu", 0.0)
+    assert made == make_asimov(predict, State.from_pytree({"mu": 1.0}), "mu", 0.0)
 
 
 def test_sigma_from_asimov():

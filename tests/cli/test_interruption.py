@@ -18,6 +18,15 @@ from tests.cli.processes import SCRIPT, process
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
+
+@pytest.fixture(autouse=True)
+def not_ignored():
+    """Let processes react to interrupts, which a shell ignores in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # Sends the signal when a module is about to be imported, or a function to be called.
 AT_IMPORT = """
 import os, signal, sys, time

@@ -114,7 +114,7 @@ RECORDS: dict[str, Callable[[], Any]] = {
         nll,
         fit(),
         data(20.0),
-        pois="mu",
+        poi="mu",
         constraints={"norm.a": ew.Normal(1.0, 1.0)},
     ),
     "groups": lambda: impacts.GroupImpacts(

@@ -56,7 +56,7 @@ def file_of(
         *others: What else a program depends on, such as options of the compiler.
     """
     kinds = [
-        (np.shape(one), np.dtype(one.dtype).str, bool(getattr(one, "weak_type", False)))
+        (np.shape(one), str(one.dtype), bool(getattr(one, "weak_type", False)))
         for one in arrays
     ]
     device = jax.devices()[0]

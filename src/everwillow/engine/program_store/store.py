@@ -187,7 +187,7 @@ def compiling(store: ProgramStore) -> Iterator[Compiling]:
 
 def _kinds(arrays: list[Any]) -> tuple[Any, ...]:
     return tuple(
-        (np.shape(one), np.dtype(one.dtype), bool(getattr(one, "weak_type", False)))
+        (np.shape(one), str(one.dtype), bool(getattr(one, "weak_type", False)))
         for one in arrays
     )
 
