@@ -141,8 +141,8 @@ def test_work_of_inference_is_logged(start, caplog):
     result = ew.fit(nll, start, 9.0)
     first = messages(caplog)
     assert first[:2] == [
-        "fit of 1 parameters",
-        "fit of 1 parameters: compiling, the first time for this structure",
+        "fit of 1 parameter",
+        "fit of 1 parameter: compiling, the first time for this structure",
     ]
     caplog.clear()
     ew.fit(nll, start, 10.0)

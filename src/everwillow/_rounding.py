@@ -68,6 +68,16 @@ def signed(value: float, decimals: int = 2) -> str:
     return _unsigned(f"{value:+.{decimals}f}")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "bin"), counted(2, "bin")
+        ('1 bin', '2 bins')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _unsigned(text: str) -> str:
     """Drop the sign of zero."""
     return text.lstrip("+-") if not text.strip("+-0.") else text

@@ -15,6 +15,7 @@ from everwillow._errors import (
     ShapeMismatchError,
     UnknownKeyError,
 )
+from everwillow.fitting.run import resolve
 from tests.fitting.objectives import (
     GAUSSIAN_START,
     SAMPLE,
@@ -381,6 +382,19 @@ def test_python_integers_start_floating_point_parameters():
     result = ew.fit(gaussian, state(mu=0, sigma=1), SAMPLE)
     expected = ew.fit(gaussian, GAUSSIAN_START, SAMPLE)
     assert tree_allclose(result.params.to_dict(), expected.params.to_dict(), rtol=0)
+
+
+def test_a_dict_replaces_start_values_of_a_model():
+    model = ew.Model(gaussian, GAUSSIAN_START, SAMPLE)
+    start = resolve(model, {"sigma": 3.0}).params
+    assert start.to_dict() == {**GAUSSIAN_START.to_dict(), "sigma": 3.0}
+    expected = ew.fit(gaussian, GAUSSIAN_START, SAMPLE)
+    found = ew.fit(model, {"mu": 0, "sigma": 1})
+    assert tree_allclose(found.params.to_dict(), expected.params.to_dict(), rtol=1e-6)
+    with pytest.raises(UnknownKeyError, match=r"'main'.*model, observation="):
+        ew.fit(model, {"main": SAMPLE})
+    with pytest.raises(ArgumentTypeError, match=r"a State or a dict.*observation="):
+        ew.fit(model, SAMPLE)
 
 
 # ------------------------------------------------------------------ nothing is changed

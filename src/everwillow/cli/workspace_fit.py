@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._rounding import counted
 from everwillow._store import save_figure
 from everwillow.cli import files
 from everwillow.cli.report.answers import as_json
-from everwillow.cli.report.fits import counted, headline
+from everwillow.cli.report.fits import headline
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import Request

@@ -350,7 +350,7 @@ def combine(
     joint_constraints, aux, places = _packed_constraints(
         models, joint_constraints, aux, state
     )
-    pois = {keys[name].get(part.poi) for name, part in parts.items() if part.poi}
+    pois = {_poi(part.poi, keys[name]) for name, part in parts.items() if part.poi}
     main = {name: part.observation["main"] for name, part in parts.items()}
     return CombinedModel(
         state=state,
@@ -364,3 +364,11 @@ def combine(
         places=places,
         poi=pois.pop() if len(pois) == 1 else None,
     )
+
+
+def _poi(poi: Key, keys: Mapping[Key, Key]) -> Key | None:
+    """Return a parameter of interest, or an element of one, by its joint key."""
+    if poi in keys or not isinstance(poi, str):
+        return keys.get(poi)
+    name, bracket, index = poi.rpartition("[")
+    return f"{keys[name]}{bracket}{index}" if name in keys else None

@@ -13,10 +13,17 @@ import numpy as np
 import optimistix as optx
 
 from everwillow._captures import opened
-from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
+from everwillow._errors import (
+    RESULTS,
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownKeyError,
+    unknown_key,
+)
 from everwillow._mesh_axes import mesh_axes, on_one_device
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
+from everwillow._rounding import counted
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
@@ -35,7 +42,7 @@ from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook, flat_hook
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
-from everwillow.statelib import State
+from everwillow.statelib import State, update
 from everwillow.statelib.state import Parameters
 
 
@@ -102,7 +109,8 @@ def fit(
             parameters, data, bounds and fixed values are then the defaults.
         params: Start values: a State, or a dict or another pytree of parameters, of
             which a State is made; or the result of a fit, to start from its end. Python
-            numbers become float arrays.
+            numbers become float arrays. With a Model a dict may have some of its
+            parameters; the others start where the Model says.
         observation: The second argument of `nll_fn`, any pytree of numbers and arrays;
             if None, the data of a Model. A table (``DataFrame``, structured array) is
             passed on as a dict of its columns, a series as an array, a dataclass as a
@@ -183,7 +191,7 @@ def _solved(
     distances: bool,
 ) -> FitResult:
     """Minimise, find one-sided errors, and remark on bins without expected count."""
-    with stage(f"fit of {np.size(numbers.index)} parameters"):
+    with stage(f"fit of {counted(np.size(numbers.index), 'parameter')}"):
         outcome, solution = minimise(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
@@ -281,9 +289,10 @@ def resolve(
         bounds: Ranges of parameters.
 
     Raises:
-        ArgumentTypeError: If `nll_fn` is not callable, or `params` of a Model is no
-            State.
+        ArgumentTypeError: If `nll_fn` is not callable, or `params` of a Model is
+            neither a State nor a dict.
         ArgumentValueError: If `params` is the result of a batch of fits.
+        UnknownKeyError: If a dict has a key that no parameter of the Model has.
     """
     constraints: Mapping[Key, Any] = {}
     if isinstance(params, FitResult):
@@ -291,7 +300,7 @@ def resolve(
     # Values that a function closes over have derivatives only as arguments.
     nll_fn = opened(nll_fn)
     if isinstance(nll_fn, AbstractModel):
-        params = nll_fn.state if params is None else params
+        params = _start(nll_fn, params)
         if observation is None:
             observation = nll_fn.observation
         else:
@@ -302,17 +311,33 @@ def resolve(
         fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
         nll_fn = nll_fn.bare
-    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
-        raise ArgumentTypeError(
-            f"params: expected a State, got {type(params).__name__}. A Model has its "
-            "own parameters; give other data by name: fit(model, observation=...)."
-        )
     if not callable(nll_fn):
         raise ArgumentTypeError(
             f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "
             f"got {type(nll_fn).__name__}."
         )
     return FitArguments(nll_fn, params, observation, fixed, bounds, constraints)
+
+
+def _start(model: AbstractModel, params: Any) -> State:
+    """Return the start values of a Model, replaced by those that are given."""
+    if params is None:
+        return model.state
+    if isinstance(params, State):
+        return params
+    if not isinstance(params, Mapping):
+        raise ArgumentTypeError(
+            f"params: expected a State or a dict, got {type(params).__name__}. A Model "
+            "has its own parameters; give other data by name: fit(model, "
+            "observation=...)."
+        )
+    values = State.from_pytree(params)
+    for key in values:
+        if key not in model.state:
+            mend = " Give other data by name: fit(model, observation=...)."
+            problem = str(unknown_key(key, model.state, where="params"))
+            raise UnknownKeyError(problem + mend)
+    return update(model.state, values)
 
 
 def _reached(result: FitResult) -> State:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from everwillow._errors import RESULTS
 from everwillow._numerics import is_traced
 from everwillow._progress import stage
+from everwillow._rounding import counted
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
@@ -164,7 +165,7 @@ def refit_parameters(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, covariance, pois, moved, targets)
-    with stage(f"impacts by {targets.size} refits"):
+    with stage(f"impacts by {counted(targets.size, 'refit')}"):
         return on_host(programs.call(_refit_parameters, *args, _lanes(batch_size)))
 
 
@@ -209,7 +210,7 @@ def refit_fixed(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, moved, targets)
-    with stage(f"impacts by {targets.size} refits"):
+    with stage(f"impacts by {counted(targets.size, 'refit')}"):
         return on_host(programs.call(_refit_fixed, *args, _lanes(batch_size)))
 
 
@@ -250,7 +251,7 @@ def refit_auxiliary(
         batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, shifts, predicted)
-    with stage(f"impacts by {len(shifts)} refits"):
+    with stage(f"impacts by {counted(len(shifts), 'refit')}"):
         return on_host(programs.call(_refit_auxiliary, *args, _lanes(batch_size)))
 
 

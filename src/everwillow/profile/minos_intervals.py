@@ -15,6 +15,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
+from everwillow._rounding import counted
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -209,7 +210,7 @@ def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any
     """Search all lower ends, then all upper ones, by `crossings`."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
     sides = np.repeat([-1.0, 1.0], places.size)
-    with stage(f"MINOS intervals of {len(places)} parameters"):
+    with stage(f"MINOS intervals of {counted(len(places), 'parameter')}"):
         return fitted.call(crossings, np.concatenate([places, places]), sides, level)
 
 

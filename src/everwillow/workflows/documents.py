@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
         "pyhf workspace",
         "json",
         "workspace",
-        "workflows.histfactory.pyhf:pyhf_model",
+        "models.histfactory.model:from_pyhf",
         _JSON_USAGE,
         ("measurement", "interpolation", *_JSON_OPTIONS),
     ),

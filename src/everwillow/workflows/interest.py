@@ -1,20 +1,11 @@
 """The parameter of interest of a model, by name."""
 
 import dataclasses
-import re
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import named_elements, unknown_name
-
-
-_ELEMENT = re.compile(r".+\[\d+(,\d+)*\]")
-
-
-def is_element(name: str) -> bool:
-    """Return whether a name looks like that of an element, such as ``"gamma[3]"``."""
-    return _ELEMENT.fullmatch(name) is not None
 
 
 def with_interest(model: Any, poi: str) -> Any:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 
+import everwillow as ew
 from everwillow._errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -18,7 +19,12 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.likelihood.binned.spec import Derived
-from everwillow.models.histfactory import validate, workspace_spec
+from everwillow.models.histfactory import (
+    from_pyhf,
+    to_pyhf,
+    validate,
+    workspace_spec,
+)
 from tests.models.histfactory.evaluation import twice_nll
 from tests.models.histfactory.workspaces import (
     DATA,
@@ -207,6 +213,24 @@ def test_poi_can_be_another_or_none():
 def test_arrays_are_no_poi():
     with pytest.raises(SpecificationError, match="an array of 3"):
         workspace_spec(every_type(), poi="stat_SR")
+
+
+def test_an_element_of_an_array_is_a_poi():
+    spec = workspace_spec(every_type(), poi="stat_SR[2]")
+    assert spec.poi == "stat_SR[2]"
+    with pytest.raises(UnknownKeyError, match="has the elements 0 to 2"):
+        workspace_spec(every_type(), poi="stat_SR[3]")
+    with pytest.raises(UnknownKeyError, match=r"no parameter 'mu\[0\]'"):
+        workspace_spec(every_type(), poi="mu[0]")
+    with pytest.raises(ArgumentValueError, match="no form in pyhf"):
+        to_pyhf(spec)
+
+
+def test_an_element_stays_the_poi_of_a_combination():
+    model = from_pyhf(every_type(), poi="stat_SR[2]")
+    assert ew.combine({"only": model}).poi == "stat_SR[2]"
+    renamed = ew.combine({"only": model}, rename={"only": {"stat_SR": "gamma"}})
+    assert renamed.poi == "gamma[2]"
 
 
 @pytest.mark.parametrize(

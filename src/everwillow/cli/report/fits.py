@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._rounding import counted
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
@@ -21,16 +22,6 @@ ROUNDING = 1e-12
 def headline(title: str, kind: str, *facts: str) -> str:
     """Return two lines on the fitted file; empty facts are left out."""
     return f"{title}: {kind}\n{', '.join(filter(None, facts))}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Example:
-        >>> counted(1, "bin"), counted(2, "bin")
-        ('1 bin', '2 bins')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def status(fit: FitSummary, advice: str, remark: str = "") -> str:

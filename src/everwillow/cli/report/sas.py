@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from everwillow.cli.report.fits import counted, first_rows
+from everwillow._rounding import counted
+from everwillow.cli.report.fits import first_rows
 from everwillow.cli.report.numbers import plain, seconds, with_error
 from everwillow.cli.report.terminal import GAP, table, width
 from everwillow.models.scale_smearing.parameters import (

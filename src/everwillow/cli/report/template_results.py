@@ -5,10 +5,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from everwillow._rounding import counted
 from everwillow.cli.report.fits import (
     HEIGHT,
     chi2_cells,
-    counted,
     first_rows,
     headline,
     parameter_tables,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from everwillow._rounding import counted
 from everwillow._tree import format_table
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
 from everwillow.models.histfactory.reading import read_document
@@ -71,10 +72,10 @@ class WorkspaceSummary:
         bins = sum(size for _, size in self.channels)
         elements = sum(parameter.size for parameter in self.parameters)
         head = (
-            f"{_count(len(self.channels), 'channel')} with {_count(bins, 'bin')}, "
-            f"{_count(len(self.samples), 'sample')}, "
-            f"{_count(len(self.parameters), 'parameter')} with "
-            f"{_count(elements, 'element')}"
+            f"{counted(len(self.channels), 'channel')} with {counted(bins, 'bin')}, "
+            f"{counted(len(self.samples), 'sample')}, "
+            f"{counted(len(self.parameters), 'parameter')} with "
+            f"{counted(elements, 'element')}"
         )
         return "\n\n".join(
             [
@@ -161,7 +162,3 @@ def _parameter(name: str, inventory: Inventory) -> ParameterSummary:
     types = tuple(kind for kind, named in inventory.uses.items() if name in named)
     size = inventory.elements.get(name, 1)
     return ParameterSummary(name, size, _CONSTRAINTS[types[0]], types)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"

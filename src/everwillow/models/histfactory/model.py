@@ -38,7 +38,8 @@ def from_pyhf(
         **options: `WorkspaceOptions`:
 
             - `measurement`: name or index of the measurement; the first if None.
-            - `poi`: parameter of interest instead of that of the measurement.
+            - `poi`: parameter of interest instead of that of the measurement, or an
+              element of an array such as ``"gamma[3]"``.
             - `interpolation`: ``"default"`` is code 4 for `normsys` and code 4p for
               `histosys`; ``"pyhf-python"`` is codes 1 and 0. Or a mapping of the two
               to codes.

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownKeyError,
+    unknown_key,
+)
 from everwillow._keywords import takes_keywords
 from everwillow.likelihood.binned.spec import (
     BinnedSpec,
@@ -66,8 +71,8 @@ def workspace_spec(
     Args:
         workspace: A file, JSON text or a dict.
         measurement: Name or index of the measurement; the first if None.
-        poi: Parameter of interest instead of that of the measurement; an empty string
-            for none.
+        poi: Parameter of interest instead of that of the measurement, or an element
+            of an array such as ``"gamma[3]"``; an empty string for none.
         interpolation: ``"default"`` is code 4 for `normsys` and code 4p for `histosys`,
             as HistFactory means it; ``"pyhf-python"`` is codes 1 and 0, the defaults
             of older versions of pyhf. Otherwise a mapping of the two types to codes.
@@ -402,6 +407,15 @@ def _poi(
     node = measurement.node.at("config", "poi")
     parameter = named.get(poi)
     if parameter is None and requested is not None:
+        name = poi.rpartition("[")[0]
+        size = _length(name, named)
+        if poi in [f"{name}[{i}]" for i in range(size)]:
+            return poi
+        if size:
+            raise UnknownKeyError(
+                f"poi: there is no parameter {poi!r}; {name!r} has the elements 0 to "
+                f"{size - 1}."
+            )
         raise unknown_key(poi, named, where="poi")
     if parameter is None:
         mend = "Name another one with `poi`, or an empty string for none."
@@ -413,5 +427,12 @@ def _poi(
     size = int(np.size(parameter.start))
     if size > 1:
         clash = f"{shortened(poi)}, an array of {size}"
-        raise node.fault("a parameter of interest that is one number", clash)
+        mend = f"Request an element of it with `poi`, such as {f'{poi}[0]'!r}."
+        raise node.fault("a parameter of interest that is one number", clash, mend)
     return poi
+
+
+def _length(name: str, named: Mapping[str, ParameterSpec]) -> int:
+    """Return the number of elements of a parameter that is an array; else 0."""
+    shape = np.shape(named[name].start) if name in named else ()
+    return shape[0] if shape else 0
