@@ -7,9 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import everwillow as ew
-from everwillow._errors import ShapeMismatchError, TracingError, UnknownKeyError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ShapeMismatchError,
+    TracingError,
+    UnknownKeyError,
+)
 from everwillow.profile import scan
 from everwillow.toys import fit_toys, sample_toys
 
@@ -43,6 +49,20 @@ def index(params, data):
     return jnp.sum(params["a"][params["a"] > 0])  # here
 
 
+def numpy_array(params, data):
+    array = np.zeros(2)
+    array[0] = params["mu"]  # here
+    return array.sum()
+
+
+def count(params, data):
+    return sum(params["mu"] for _ in range(params["mu"]))  # here
+
+
+def scipy_function(params, data):
+    return -scipy.stats.norm.logpdf(params["mu"])  # here
+
+
 @pytest.mark.parametrize(
     ("nll", "mend"),
     [
@@ -52,6 +72,9 @@ def index(params, data):
         (item, ".item()"),
         (branch, "jnp.where(condition, a, b)"),
         (index, "jnp.where(condition, a, 0)"),
+        (numpy_array, "a.at[0].set(value)"),
+        (count, "jnp.where(jnp.arange(n) < value, a, 0)"),
+        (scipy_function, "jax.scipy.stats.norm.logpdf in place of scipy"),
     ],
 )
 def test_mistake_has_its_line_and_how_to_mend_it(nll, mend):
@@ -155,3 +178,73 @@ def test_wrong_results_say_what_is_expected(returned, message):
         ew.fit(lambda params, data: returned(params), START, 1.0)
     frames = traceback.extract_tb(caught.value.__traceback__)
     assert not [frame for frame in frames if "/jax/" in frame.filename]
+
+
+@pytest.mark.parametrize("returned", ["a", {"a": 1.0}])
+@pytest.mark.parametrize("make", [lambda nll: (nll, START), lambda nll: (model(nll),)])
+def test_wrong_kinds_of_results_are_named(make, returned):
+    with pytest.raises(ShapeMismatchError, match=f"a {type(returned).__name__}"):
+        ew.fit(*make(lambda params, data: returned))
+
+
+def test_result_has_the_function_and_its_line():
+    place = r"one_result \(test_user_mistakes.py, line"
+    with pytest.raises(ShapeMismatchError, match=place):
+        ew.fit(one_result, START, 1.0)
+
+
+def one_result(params, data):
+    return "a"
+
+
+def one_argument(params):
+    return (params["mu"] - 1) ** 2
+
+
+def model(nll):
+    return ew.Model(nll, START)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ew.fit(one_argument, START),
+        lambda: ew.fit(ew.Model(one_argument, START, None)),
+        lambda: ew.fit(model(one_argument)),
+        lambda: ew.fit(ew.LeastSquares(one_argument), START),
+        lambda: ew.profile.minos(one_argument, START),
+        lambda: ew.uncertainties(one_argument, START),
+    ],
+)
+def test_function_of_one_argument_is_told_the_form(call):
+    with pytest.raises(ArgumentTypeError) as caught:
+        call()
+    text = str(caught.value)
+    assert "one_argument (test_user_mistakes.py, line" in text
+    assert "(params, observation)" in text
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "jax/_src" not in shown
+
+
+def test_function_without_its_data_is_told_so():
+    def nll(params, data):
+        return (params["mu"] - data) ** 2
+
+    with pytest.raises(ArgumentTypeError, match="no data were given"):
+        ew.fit(nll, START)
+    with pytest.raises(ArgumentTypeError, match="no data were given"):
+        ew.fit(model(nll))
+
+
+def test_attribute_that_is_a_parameter_is_a_key():
+    def nll(params, data):
+        return (params.mu - data) ** 2
+
+    with pytest.raises(AttributeError, match=r"write \['mu'\] in place of .mu"):
+        ew.fit(nll, START, 1.0)
+
+
+def test_only_functions_of_math_are_called_so():
+    with pytest.raises(TracingError) as caught:
+        ew.fit(to_float, START, 1.0)
+    assert "math.log" not in str(caught.value)

@@ -18,8 +18,10 @@ from everwillow._captures import reclosed
 from everwillow._derivatives import for_any_solver
 from everwillow._errors import ShapeMismatchError
 from everwillow.curvature import gather_transpose
+from everwillow.engine._user_code import defined
 from everwillow.engine.layout import Layout
 from everwillow.engine.problem import Numbers
+from everwillow.model.entries import check_kind
 from everwillow.objective import (
     Evaluation,
     curvature_hook,
@@ -75,7 +77,7 @@ class Task:
         if flat is not None:
             return flat.nll(self.ravelled(numbers, x), self.data(numbers))
         value = self.objective(self.params(numbers, x), self.data(numbers))
-        return checked_scalar(value)
+        return checked_scalar(value, self.objective)
 
     @property
     def matrix_free(self) -> bool:
@@ -140,22 +142,21 @@ def _in_state_order(evaluation: Evaluation, layout: Layout, dtype: Any) -> Evalu
     )
 
 
-def checked_scalar(value: Any) -> Array:
+def checked_scalar(value: Any, objective: Any = None) -> Array:
     """Check that an objective returned one real number, and return it as an array."""
-    if value is None:
-        raise ShapeMismatchError(
-            "nll_fn: it returned None. End the function with `return` and -ln L."
-        )
+    place = defined(objective)
+    where = f"nll_fn: {place}" if place else "nll_fn"
+    check_kind(value, where=where)
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape == () and not jnp.issubdtype(dtype, jnp.inexact):
         raise ShapeMismatchError(
-            f"nll_fn: expected one floating-point number, got dtype {dtype}. Return "
+            f"{where}: expected one floating-point number, got dtype {dtype}. Return "
             "-ln L as a float that depends on the parameters."
         )
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
         raise ShapeMismatchError(
-            f"nll_fn: expected one floating-point number, got shape {shape} and dtype "
-            f"{dtype}. Sum the contributions of bins or events: jnp.sum(...)."
+            f"{where}: expected one floating-point number, got shape {shape} and "
+            f"dtype {dtype}. Sum the contributions of bins or events: jnp.sum(...)."
         )
     return jnp.asarray(value)
 

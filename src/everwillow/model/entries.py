@@ -175,12 +175,27 @@ def check_joint(constraints: Mapping[Key, AbstractConstraint], state: State) -> 
                 )
 
 
+def check_kind(value: Any, *, where: str) -> None:
+    """Check that a likelihood returned numbers.
+
+    Raises:
+        ShapeMismatchError: If it returned None, a text or a container.
+    """
+    if value is None or isinstance(value, str | bytes | dict | list | tuple):
+        kind = "None" if value is None else f"a {type(value).__name__}"
+        raise ShapeMismatchError(
+            f"{where}: it returned {kind}. End the function with `return` and -ln L, "
+            "one floating-point number."
+        )
+
+
 def checked_scalar(value: Any, *, where: str) -> Scalar:
     """Return the value of a likelihood, after checking that it is a scalar.
 
     Raises:
         ShapeMismatchError: If it is not.
     """
+    check_kind(value, where=where)
     if leaf_shape(value) != ():
         got = getattr(value, "shape", type(value).__name__)
         raise ShapeMismatchError(

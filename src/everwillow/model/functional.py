@@ -36,7 +36,8 @@ class Model(AbstractModel):
             ``curvature`` (see `everwillow.objective`), the model uses that.
         params: Start values, a pytree or a `State`.
         observation: The main data, any pytree; tables and series are converted as by
-            `fit`. Auxiliary data come from the constraints.
+            `fit`. None, if the function holds its data. Auxiliary data come from the
+            constraints.
         constraints: By parameter key (any name for a `MultivariateNormal`).
         bounds: An `Interval` or a transform by parameter key.
         fixed: Values of parameters not to be fitted; ``...`` means the start value.
@@ -76,7 +77,7 @@ class Model(AbstractModel):
         self,
         main_nll: Callable[[Any, Any], Any],
         params: Any,
-        observation: Any,
+        observation: Any = None,
         *,
         constraints: Mapping[Any, AbstractConstraint] | None = None,
         bounds: Mapping[Any, Bound | None] | None = None,
