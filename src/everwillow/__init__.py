@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         statelib,
         toys,
         uncertainty,
+        util,
         workflows,
     )
     from everwillow._errors import RESULTS, EverwillowError, FitError
@@ -93,6 +94,7 @@ _PACKAGES = (
     "statelib",
     "toys",
     "uncertainty",
+    "util",
     "workflows",
 )
 _FUNCTIONS = {
@@ -200,5 +202,6 @@ __all__ = [
     "toys",
     "uncertainties",
     "uncertainty",
+    "util",
     "workflows",
 ]

@@ -34,7 +34,8 @@ def lazy_names(
 def listed_names(present: Mapping[str, Any]) -> Callable[[], list[str]]:
     """Return the function ``__dir__`` of a package that imports its public names.
 
-    Modules of the package, which Python makes attributes of it, are not listed.
+    Modules of the package, which Python makes attributes of it, are not listed, except
+    those that can be called.
 
     Args:
         present: The ``globals()`` of the package.
@@ -45,8 +46,27 @@ def listed_names(present: Mapping[str, Any]) -> Callable[[], list[str]]:
             name
             for name, value in present.items()
             if name[0] != "_"
-            and not isinstance(value, types.ModuleType)
+            and (callable(value) or not isinstance(value, types.ModuleType))
             and value is not listed_names
+        )
+
+    return names
+
+
+def own_names(present: Mapping[str, Any]) -> Callable[[], list[str]]:
+    """Return the function ``__dir__`` of a module, with what it defines itself.
+
+    Args:
+        present: The ``globals()`` of the module.
+    """
+
+    def names() -> list[str]:
+        return sorted(
+            name
+            for name, value in present.items()
+            if name[0] != "_"
+            and isinstance(value, type | types.FunctionType)
+            and value.__module__ == present["__name__"]
         )
 
     return names

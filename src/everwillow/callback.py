@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._lazy_names import own_names
 from everwillow._typing import ArrayLike
 from everwillow.statelib import State
 
@@ -106,3 +107,6 @@ _VALUES: tuple[Callable[[Any], Any], ...] = (
     lambda state: state.best[0],
     lambda state: state.f,
 )
+
+
+__dir__ = own_names(globals())

@@ -21,6 +21,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._lazy_names import own_names
 from everwillow._numerics import Factor, factorise
 
 
@@ -407,3 +408,6 @@ def _dense_as_arrow(matrix: Float[Array, "n n"]) -> Arrow:
     none = np.zeros(0, int)
     zero = jnp.zeros((size, 0), matrix.dtype)
     return Arrow(matrix, zero, jnp.zeros(0, matrix.dtype), np.arange(size), none)
+
+
+__dir__ = own_names(globals())

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from everwillow._derivatives import EXACT, hessian_product, second_order
+from everwillow._lazy_names import own_names
 from everwillow._numerics import all_finite, value_gradient_hessian
 from everwillow.curvature import AbstractCurvature, Arrow, Dense, Operator
 
@@ -171,6 +172,8 @@ class LeastSquares(eqx.Module):
 
 
 # The curvatures that a hook returns are exported here as well.
+__dir__ = own_names(globals())
+
 __all__ = [
     "Arrow",
     "Dense",

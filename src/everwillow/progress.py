@@ -7,6 +7,7 @@ from typing import Any, Self, TextIO
 
 from everwillow import _progress
 from everwillow._errors import ArgumentTypeError, missing_package
+from everwillow._lazy_names import own_names
 from everwillow._typing import ArrayLike
 from everwillow.callback import nll_of
 from everwillow.statelib import State
@@ -178,3 +179,6 @@ def _bar_class() -> Any:
         raise missing_package(drawing, "progress") from error
     # No thread of tqdm's own: it would live, and could print, after the fit.
     return type("_Bar", (tqdm,), {"monitor_interval": 0})
+
+
+__dir__ = own_names(globals())

@@ -68,3 +68,13 @@ def test_readers_of_workspaces_are_found_from_everwillow():
 def test_a_name_that_does_not_exist_is_an_attribute_error(package):
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = package.nothing
+
+
+@pytest.mark.parametrize(
+    "name", ["callback", "curvature", "objective", "progress", "util"]
+)
+def test_modules_list_what_they_define(name):
+    module = getattr(ew, name)
+    listed = dir(module)
+    assert listed
+    assert all(getattr(module, one).__module__ == module.__name__ for one in listed)

@@ -154,3 +154,4 @@ def test_float_arrays_have_the_default_type(value):
     assert array.dtype == jnp.result_type(float)
     np.testing.assert_array_equal(array, np.asarray(value))
     assert jax.jit(float_array)(jnp.arange(2)).dtype == array.dtype
+    assert ew.util.float_array(x=value).dtype == array.dtype

@@ -153,7 +153,7 @@ def test_make_asimov_wants_a_known_poi():
 
 def test_make_asimov_takes_a_dict():
     made = make_asimov(predict, {"mu": 1.0}, "mu", 0.0)
-    assert made == make_asimov(predict, State.from_pytree({"mu": 1.0}), "mu", 0.0)
+    assert made == make_asimov(predict, sl.State.from_pytree({"mu": 1.0}), "mu", 0.0)
 
 
 def test_sigma_from_asimov():
@@ -181,6 +181,11 @@ def test_calculators_have_defaults():
         assert isinstance(calculator.test_statistic, QTilde)
         assert isinstance(calculator.distribution, QTildeAsymptotic)
         assert calculator.poi_key == "mu"
+    by_position = AsymptoticCalculator(
+        nll, START, 55.0, "mu", QTilde(), QTildeAsymptotic(), predict, None, 0.0
+    )
+    found = by_position.test(1.0).test_stat_result.q_asimov
+    np.testing.assert_allclose(found, q_mu(50.0, 1.0), rtol=1e-6)
     tests = HypoTestCalculator(nll, START, 60.0, "mu", test_statistic=TMu())
     assert isinstance(tests.distribution, TMuAsymptotic)
 
@@ -195,6 +200,7 @@ def test_a_calculator_tests_a_value_by_keyword():
     wanted = norm.sf(np.sqrt(q_mu(55.0, 1.0)))
     np.testing.assert_allclose(result.null_pvalue, wanted, rtol=1e-6)
     assert (result.pnull, result.palt) == (result.null_pvalue, None)
+    assert result.cl_s is None
     with pytest.warns(FutureWarning, match="poi_test"):
         assert tests.test(poi=1.0).q_obs == result.q_obs
 
@@ -320,7 +326,9 @@ def test_toys_make_a_distribution():
 
 def test_expected_bands_have_their_published_names():
     tests = AsymptoticCalculator(nll, START, 55.0, "mu", predict_fn=predict)
-    bands = tests.expected(tests.test(2.0))
+    result = tests.test(2.0)
+    np.testing.assert_allclose(result.cl_s, tests.cls(result), rtol=1e-12)
+    bands = tests.expected(result)
     for name in ("null_pvalue", "alt_pvalue", "cl_s", "null_sig", "alt_sig"):
         assert isinstance(bands[name], BandValues)
         assert bands[name] is getattr(bands, name)
@@ -342,6 +350,12 @@ def test_bands_are_made_by_position_and_by_name():
     made = ExpectedBands(**dict.fromkeys(names, band))
     assert [name for name, _ in made] == list(names)
     assert ExpectedBands(band, band, band).null_sig is None
+    assert [band[i] for i in range(5)] == [band[name] for name in band.keys()]  # noqa: SIM118
+    assert dict(band)["plus_2sigma"] == band[np.int64(4)] == 4.0
+    for wrong in ("-2sigma", 5, -1):
+        with pytest.raises(KeyError, match="there is no band"):
+            band[wrong]
+    assert not [name for name in dir(made) if name.startswith("old")]
 
 
 # Limits
@@ -387,6 +401,18 @@ def test_no_crossing_inside_is_a_runtime_error(limit):
     for kind in (RuntimeError, ValueError):
         with pytest.raises(kind):
             limit()
+
+
+def test_the_module_of_limits_is_called_like_its_function():
+    from everwillow.hypotest import upper_limit as imported
+
+    for call in (imported, ew.hypotest.upper_limit):
+        np.testing.assert_allclose(
+            call(falling, (0.0, 5.0), 0.05),
+            upper_limit(falling, (0.0, 5.0), 0.05),
+            rtol=1e-12,
+        )
+    assert "upper_limit" in dir(ew.hypotest)
 
 
 def test_expected_limits_of_bands():

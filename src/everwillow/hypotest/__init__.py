@@ -1,6 +1,7 @@
 """Hypothesis tests: test statistics, their distributions, p-values and limits."""
 
 from everwillow._lazy_names import listed_names
+from everwillow.hypotest import upper_limit
 from everwillow.hypotest.asimov import make_asimov
 from everwillow.hypotest.calculators import AsymptoticCalculator, HypoTestCalculator
 from everwillow.hypotest.distributions import (
@@ -40,7 +41,7 @@ from everwillow.hypotest.upper_limit import (
 )
 
 
-# The function `upper_limit` is not imported here, as it would hide its module.
+# `upper_limit` is a module that is called like the function it defines.
 __dir__ = listed_names(globals())
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "make_asimov",
     "sigma_from_asimov",
     "significance",
+    "upper_limit",
     "upper_limit_scan",
     "upper_limit_toys",
 ]

@@ -207,8 +207,8 @@ class AsymptoticCalculator(_AbstractCalculator):
             None.
         predict_fn: From a State to the expected observation; None for the expectation
             of the Model.
-        mu_asimov: The POI of the Asimov data; that of the test statistic if None.
         asimov_observation: The Asimov data, if they are given.
+        mu_asimov: The POI of the Asimov data; that of the test statistic if None.
         nuisances: ``"a posteriori"`` or ``"a priori"``: the nuisance parameters of the
             Asimov data are those fitted to the data, or the start values.
 
@@ -229,8 +229,8 @@ class AsymptoticCalculator(_AbstractCalculator):
     """
 
     predict_fn: Callable[[State], Any] | None = None
-    mu_asimov: Any = None
     asimov_observation: Any = None
+    mu_asimov: Any = None
     nuisances: str = dataclasses.field(default="a posteriori", kw_only=True)
     _shared: dict[str, Any] = dataclasses.field(
         default_factory=dict, kw_only=True, repr=False

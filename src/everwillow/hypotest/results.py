@@ -1,6 +1,7 @@
 """The records that hypothesis tests return."""
 
 import dataclasses
+import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ class TestStatResult(eqx.Module):
 class AbstractPvalues(eqx.Module):
     """A record with the p-values of a test, which ``pnull`` and ``palt`` are, too."""
 
-    old_fields: ClassVar[Mapping[str, str]] = {
+    _old_fields: ClassVar[Mapping[str, str]] = {
         "pnull": "null_pvalue",
         "palt": "alt_pvalue",
     }
@@ -85,20 +86,39 @@ class HypoTestResult(AbstractPvalues):
     alt_pvalue: Any
     test_stat_result: TestStatResult
 
+    @property
+    def cl_s(self) -> Any:
+        """The ratio of the p-values, CLs; None if the alternative is not known.
+
+        It is NaN if both p-values underflow. The method `cls` of calculators computes
+        it from logarithms.
+        """
+        from everwillow.hypotest.formulas import cl_s  # noqa: PLC0415
+
+        if self.alt_pvalue is None:
+            return None
+        return cl_s(self.null_pvalue, self.alt_pvalue)
+
 
 class _AbstractNamedValues(eqx.Module):
     """A record whose fields can be iterated over, and looked up by name."""
 
+    _kind: ClassVar[str]
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Iterate over pairs of name and value."""
-        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return ((name, getattr(self, name)) for name in self.keys())
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: Any) -> Any:
         """Return one value by its name."""
-        values = dict(self)
-        if name not in values:
-            raise unknown_key(name, values, where=type(self).__name__)
-        return values[name]
+        if name not in self.keys():
+            where = type(self).__name__
+            raise unknown_key(name, self.keys(), where=where, kind=self._kind)
+        return getattr(self, name)
 
 
 class BandValues(_AbstractNamedValues):
@@ -108,14 +128,23 @@ class BandValues(_AbstractNamedValues):
     the alternative hypothesis, ordered by the p-value: `minus_2sigma` has the smallest.
     For limits that is also the smallest limit, from data that fluctuated down.
 
-    Iterating gives pairs ``(name, value)``; ``bands["median"]`` is one value.
+    Iterating gives pairs ``(name, value)``; ``bands["median"]`` is one value, and so is
+    ``bands[2]``, by its position.
     """
+
+    _kind: ClassVar[str] = "band"
 
     minus_2sigma: Any
     minus_1sigma: Any
     median: Any
     plus_1sigma: Any
     plus_2sigma: Any
+
+    def __getitem__(self, name: Any) -> Any:
+        """Return one value by its name, or by its position from 0 to 4."""
+        if isinstance(name, numbers.Integral) and 0 <= int(name) < len(BAND_NAMES):
+            name = BAND_NAMES[int(name)]
+        return super().__getitem__(name)
 
     def __len__(self) -> int:
         """Return 5."""
@@ -151,8 +180,10 @@ class ExpectedBands(_AbstractNamedValues):
         alt_sig: Those of the alternative hypothesis as significances.
     """
 
+    _kind: ClassVar[str] = "result"
+
     # The names in files of earlier versions, which have no significances.
-    old_fields: ClassVar[Mapping[str, str]] = {
+    _old_fields: ClassVar[Mapping[str, str]] = {
         "pnull": "null_pvalue",
         "palt": "alt_pvalue",
         "cls": "cl_s",

@@ -1,5 +1,7 @@
 """Upper limits: where a p-value, mostly CLs, falls to a level."""
 
+import sys
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -338,3 +340,15 @@ def _checked_root(root: float, where: str) -> float:
             "where fits fail, or more max_steps are needed."
         )
     return root
+
+
+class _CallableModule(types.ModuleType):
+    """The module, which is called like its function of the same name.
+
+    ``from everwillow.hypotest import upper_limit`` gives the module.
+    """
+
+    __call__ = staticmethod(upper_limit)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -143,7 +143,7 @@ def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
     name = node["type"]
     cls = class_named(name)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    old = getattr(cls, "old_fields", {})
+    old = getattr(cls, "_old_fields", {})
     stored = {old.get(field, field): field for field in node["fields"]}
     unknown = sorted(stored[field] for field in set(stored) - set(fields))
     if unknown:
