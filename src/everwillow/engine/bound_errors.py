@@ -59,8 +59,10 @@ def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
     """
     if outcome.hessian is None:
         return None
-    if not is_traced(outcome) and not np.any(outcome.success & outcome.at_bound):
-        return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
+    if not is_traced(outcome):
+        known = np.asarray(outcome.success) & np.asarray(outcome.at_bound)
+        if not np.any(known):
+            return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
     ends = outcome.x, outcome.value, outcome.gradient, outcome.hessian, outcome.at_bound
     hasty = outcome.x.shape[0] <= FEW
     return programs.call(distances, task, numbers, ends, hasty=hasty)

@@ -22,12 +22,15 @@ from everwillow.engine.core import (
 )
 from everwillow.engine.problem import Numbers
 from everwillow.objective import curvature_hook
-from everwillow.solvers.termination import StopCode
+from everwillow.solvers.termination import EDM_GOAL, StopCode
 
 
 # The end point of a solver without second derivatives is accepted if the exact
 # curvature gives at most this EDM: 1.4 % of a standard error.
 FOREIGN_EDM_GOAL = 1e-4
+
+# Rounding errors of -ln L in units of its last digit.
+ROUNDING = 256
 
 # Up to this many parameters a matrix-free fit still computes the Hessian at its end,
 # which takes 8 MB and as many gradients as parameters.
@@ -132,6 +135,11 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
         if second_order:
             status = _status(state, solution, value)
+            # Smooth maps flatten at the ends of their ranges.
+            ended = _pressed(x, gradient, value, active) & definite
+            ended = ended & (edm <= EDM_GOAL) & (status == RESULTS.flat_direction)
+            good: Any = RESULTS.successful
+            status = RESULTS.where(ended, good, status)
         else:
             rises = _rises(task, numbers, x, value, newton, edm)
             status = _foreign_status(solution, edm, definite, rises)
@@ -149,6 +157,13 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         inside=inside,
         derivatives=kind,
     )
+
+
+def _pressed(x: Array, gradient: Array, value: Array, active: Array) -> Array:
+    """Return whether parameters are held at ends, by slopes that are no rounding."""
+    noise = ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
+    steep = jnp.abs(gradient) * (1 + jnp.abs(x)) > noise
+    return jnp.any(active) & jnp.all(steep | ~active)
 
 
 def _inside(task: Task, numbers: Numbers, solution: optx.Solution) -> Array | None:

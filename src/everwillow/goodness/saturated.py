@@ -12,6 +12,7 @@ from everwillow._captures import up_to_date
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._numerics import is_traced
 from everwillow._typing import Key, Nll
+from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.layout import as_arrays
 from everwillow.engine.prefit import constrained_elements
@@ -131,9 +132,9 @@ def saturated_test(
         return _of_function(result, observation, saturated, ndof)
     check(nll_fn, result, data_variance)
     objective, observation, point = likelihood_at(nll_fn, result, observation, None)
-    if saturated is None:
-        saturated = getattr(nll_fn, "saturated_nll", None)
-    if callable(saturated):
+    if saturated is None and hasattr(nll_fn, "saturated_nll"):
+        saturated = programs.call(_saturated_nll, nll_fn, observation["main"])
+    elif callable(saturated):
         with up_to_date(saturated):
             saturated = saturated(observation["main"])
     data_variance = variance_arrays(data_variance, observation)
@@ -216,6 +217,10 @@ def _statistic(
     total = deviance(x)
     agrees = _same_derivatives(deviance, own, x)
     return jnp.where(agrees, total + 2 * auxiliary, jnp.nan), agrees, count
+
+
+def _saturated_nll(model: Any, main: Any) -> Any:
+    return model.saturated_nll(main)
 
 
 def _live_constraints(model: AbstractModel, result: FitResult) -> Live:

@@ -146,7 +146,7 @@ def on_grid(values: np.ndarray) -> np.ndarray:
     """Return the points of a grid with zero in place of what is zero up to rounding.
 
     Example:
-        >>> on_grid(np.linspace(-0.6, 0.6, 7))[3]
+        >>> float(on_grid(np.linspace(-0.6, 0.6, 7))[3])
         0.0
     """
     values = np.asarray(values, float)
