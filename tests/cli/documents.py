@@ -5,6 +5,7 @@ import pathlib
 
 DATA = pathlib.Path(__file__).parents[1] / "models" / "histfactory" / "data"
 QUICKSTART = DATA / "quickstart_2bin.json"
+SEARCH = pathlib.Path(__file__).parents[2] / "docs/examples/data/search.json"
 
 # Of quickstart_2bin.json: pyhf 0.7.6 with JAX and scipy, test statistic q-tilde; the
 # files and their origin are in tests/models/histfactory/data.

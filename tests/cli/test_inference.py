@@ -15,6 +15,7 @@ from tests.cli.documents import (
     MEDIAN_LIMIT_A_PRIORI,
     OBSERVED_LIMIT,
     QUICKSTART,
+    SEARCH,
 )
 from tests.cli.test_input import said
 from tests.models.hs3.documents import peak_over_flat
@@ -169,6 +170,14 @@ def test_without_parameter_of_interest(run, write, tiny, command):
     assert "--poi" in done.stderr
     done = run("impacts", write(tiny), "--poi", "mu")
     assert done.exit_code == 0
+
+
+def test_an_array_as_parameter_of_interest_blames_the_option(run):
+    done = run("limit", SEARCH, "--poi", "staterror_SR")
+    assert done.exit_code == 2
+    assert "--poi: " in done.stderr
+    assert "staterror_SR[0]" in done.stderr
+    assert "/measurements" not in done.stderr
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import everwillow as ew
 from everwillow.goodness import saturated_test, saturated_toys
 from everwillow.models.histfactory import from_pyhf
 from everwillow.toys import fit_toys
-from tests.cli.documents import QUICKSTART
+from tests.cli.documents import QUICKSTART, SEARCH
 from tests.cli.test_fit import row
 from tests.cli.test_inference import table_in
 from tests.cli.test_input import said
@@ -40,6 +40,13 @@ def test_significance_is_that_of_the_function(run, model, tmp_path):
     assert answer["significance"] == pytest.approx(wanted.significance, rel=1e-6)
     assert answer["expected"]["signal"] == 1.0
     assert "--plot" not in run("significance", "--help").stdout
+
+
+def test_a_wrong_signal_names_its_option(run):
+    done = run("significance", SEARCH, "--signal", -1)
+    assert done.exit_code == 2
+    assert "--signal (mu): -1 is not" in done.stderr
+    assert "--poi" not in done.stderr
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import brentq
 
 import everwillow as ew
+from everwillow._errors import ArgumentTypeError
 from tests.fitting.objectives import (
     DECAY_DATA,
     DECAY_START,
@@ -315,3 +316,12 @@ def test_a_foreign_solver_may_start_at_an_end():
     assert result.params["rate"] >= 0.6
     assert result.params["height"] <= 18.0
     np.testing.assert_allclose(result.nll, exact.nll, atol=1e-2)
+
+
+def test_a_tuple_is_written_as_an_interval():
+    start = ew.State.from_pytree({"x": 1.0})
+    square = lambda params, data: (params["x"] - data) ** 2
+    with pytest.raises(ArgumentTypeError, match=r"ew\.Interval\(0, 5\)"):
+        ew.fit(square, start, 1.0, bounds={"x": (0, 5)})
+    with pytest.raises(ArgumentTypeError, match=r"ew\.Interval\(0, 5\)"):
+        ew.Model(square, start, 1.0, bounds={"x": (0, 5)})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
+from everwillow._errors import ArgumentValueError
 from everwillow.hypotest import AsymptoticCalculator, QMu, QTilde, ToyGenerator
 from everwillow.models.histfactory import from_pyhf
 from tests.cli.documents import QUICKSTART
@@ -85,6 +86,11 @@ def test_the_level_of_earlier_versions_is_one_minus_the_confidence_level():
     new = ew.limits(two_bins(), "mu", cl=0.9)
     assert old.observed == new.observed
     assert new.level == 0.1
+
+
+def test_a_confidence_level_as_level_is_refused():
+    with pytest.raises(ArgumentValueError, match=r"level: .* write cl=0\.9"):
+        ew.limits(two_bins(), "mu", level=0.9)
 
 
 def test_bands_are_in_order():

@@ -346,3 +346,8 @@ def test_data_in_lists_take_arrays_of_variances():
         model, ew.fit(model), poi="x", data_variance=np.array([1.0, 4.0])
     )
     np.testing.assert_allclose(found.total, found.errors, rtol=1e-9)
+
+
+def test_measurements_need_the_result_of_a_fit():
+    with pytest.raises(ArgumentTypeError, match="FitResult of the best fit, got str"):
+        ew.impacts.measurements(JOINT, "mass")

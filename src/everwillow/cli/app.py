@@ -32,10 +32,11 @@ app = typer.Typer(
         "gzipped or not; - is the standard input)."
     ),
     epilog=(
-        "Exit codes: 0 success; 1 internal error; 2 bad input or usage; 3 a fit did "
-        "not converge, or there is no limit; 130 interrupted. Compiled programs are "
-        "kept in the cache folder of the user, which makes the next run faster: "
-        "--no-cache or EVERWILLOW_CACHE=0 switches that off."
+        "Exit codes: 0 success; 1 internal error; 2 bad input or usage, or a limit "
+        "beyond the bounds; 3 a fit did not converge, so there is no result or a part "
+        "of it is missing; 130 interrupted. Compiled programs are kept in the cache "
+        "folder of the user, which makes the next run faster: --no-cache or "
+        "EVERWILLOW_CACHE=0 switches that off."
     ),
 )
 

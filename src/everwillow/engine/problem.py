@@ -20,6 +20,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import Layout, as_arrays, ravel_state
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.bounds import range_hint
 from everwillow.statelib.state import as_state
 
 
@@ -319,7 +320,7 @@ def _position(layout: Layout, key: Key, bound: Any) -> int:
     if bound is not None and not isinstance(bound, Interval | TransformBase):
         raise ArgumentTypeError(
             f"bounds[{key!r}]: expected an Interval or a transform, got "
-            f"{type(bound).__name__}. For a range write Interval(lower, upper)."
+            f"{type(bound).__name__}. {range_hint(bound)}"
         )
     return layout.where[key]
 

@@ -136,7 +136,7 @@ def likelihood_ratio(
     *,
     floor: str | None,
     free: FitResult | None = None,
-    arguments: tuple[str, str] = ("poi_key", "poi_test"),
+    arguments: tuple[str, ...] = ("poi_key", "poi_test"),
 ) -> LikelihoodRatio:
     """Fit with the POI free, held at some values, and held at 0 where needed.
 
@@ -151,13 +151,15 @@ def likelihood_ratio(
             ``"zero"``: the ratio is to the minimum with the POI at 0. ``"held"``: the
             same, where the first value is 0.
         free: The best fit, if it is known.
-        arguments: The names of the POI and its value in messages.
+        arguments: The names of the POI and its values in messages; the last one stands
+            for all further values.
     """
     place = poi_place(problem, poi, where=arguments[0])
-    values = tuple(_number(value, arguments[1]) for value in values)
+    names = (*arguments[1:], *arguments[-1:] * len(values))[: len(values)]
+    values = tuple(map(_number, values, names))
     here = np.array([place])
-    for value in values:
-        problem.check_inside(poi, value, here, where=arguments[1])
+    for value, name in zip(values, names, strict=True):
+        problem.check_inside(poi, value, here, where=name)
     problem = widened(problem, place, values)
     if is_traced(problem.task, problem.numbers, values):
         return _in_one_scan(problem, place, values, floor)

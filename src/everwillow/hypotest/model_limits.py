@@ -114,7 +114,25 @@ class LimitsResult(eqx.Module):
         return tuple(reasons)
 
 
-@renamed_keywords(level=("cl", lambda level: 1 - level))
+def _cl_of(level: Any) -> Any:
+    """Return the confidence level of limits with a CLs, the argument of old versions.
+
+    Raises:
+        ArgumentValueError: If it looks like a confidence level.
+    """
+    if is_traced(level):
+        return 1 - level
+    if not 0 < level < 1 - LEAST_CL:
+        raise ArgumentValueError(
+            f"level: expected 1 - cl, such as 0.05 for limits at 95 % confidence, got "
+            f"{level!r}. For limits at a confidence level of {level!r} write "
+            f"cl={level!r}."
+        )
+    # Without the digits that the subtraction leaves.
+    return round(1 - float(level), 12)
+
+
+@renamed_keywords(level=("cl", _cl_of))
 @takes_options(FitOptions)
 def limits(
     nll_fn: Any,

@@ -241,7 +241,7 @@ def discovery(
         predict_fn=predict_fn,
         mu_asimov=mu_asimov,
         nuisances=nuisances,
-        fit_kwargs={**options, "arguments": ("poi", "poi")},
+        fit_kwargs={**options, "arguments": ("poi", "poi", "mu_asimov")},
     )
     result = calculator.test(0.0)
     test = result.test_stat_result

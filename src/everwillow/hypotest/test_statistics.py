@@ -153,7 +153,7 @@ class CowanTestStatistic(TestStatistic):
         nuisances: str = "a posteriori",
         throw: bool = False,
         shared: dict[str, Any] | None = None,
-        arguments: tuple[str, str] = ("poi_key", "poi_test"),
+        arguments: tuple[str, ...] = ("poi_key", "poi_test"),
         **fit_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
         shared = {} if shared is None else shared

@@ -13,7 +13,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.combination import CombinedModel
 from everwillow.fitting import FitResult, fit
-from everwillow.impacts.best_fit import chosen_poi
+from everwillow.impacts.best_fit import chosen_poi, fitted
 from everwillow.impacts.error_breakdown import Breakdown, breakdown
 from everwillow.impacts.measurement_weights import weights
 from everwillow.model import AbstractModel
@@ -97,7 +97,8 @@ def measurements(
             `breakdown`.
 
     Raises:
-        ArgumentTypeError: If `model` is not a combination.
+        ArgumentTypeError: If `model` is not a combination, or
+            `result` is no result of a fit.
         UnknownKeyError: If it has no such parameter of interest.
 
     Example:
@@ -117,6 +118,7 @@ def measurements(
             f"model: expected a combination of Models (ew.combine), got "
             f"{type(model).__name__}."
         )
+    fitted(result, None, None)
     chosen = chosen_poi(model, poi)
     own = model.keys_of(chosen)
     found = [

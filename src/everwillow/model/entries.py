@@ -15,6 +15,7 @@ from everwillow._typing import Key, Scalar
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
+from everwillow.parameters.bounds import range_hint
 from everwillow.statelib import State
 
 
@@ -122,7 +123,7 @@ def checked_entries(entries: Any, state: State, kind: Any, *, name: str) -> dict
             allowed = " or ".join(_with_article(one) for one in types)
             msg = f"{name}: {key!r} needs {allowed}, got {type(entry).__name__}."
             if Interval in types:
-                msg += " For a range write Interval(lower, upper)."
+                msg += f" {range_hint(entry)}"
             raise ArgumentTypeError(msg)
         chosen[key] = entry
     return in_order(chosen, name=name)

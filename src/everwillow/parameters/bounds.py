@@ -28,6 +28,19 @@ from everwillow.parameters.transforms import (
 )
 
 
+def range_hint(value: Any) -> str:
+    """Return a sentence on how to write a range, with the numbers of a value.
+
+    Example:
+        >>> range_hint((0, 5))
+        'For a range write ew.Interval(0, 5).'
+    """
+    ends = "lower, upper"
+    if isinstance(value, tuple | list) and len(value) == 2:
+        ends = ", ".join(map(repr, value))
+    return f"For a range write ew.Interval({ends})."
+
+
 class Interval(AbstractBox):
     """A closed interval for a parameter, with one, two or no finite ends.
 

@@ -211,8 +211,12 @@ def test_poi_can_be_another_or_none():
 
 
 def test_arrays_are_no_poi():
-    with pytest.raises(SpecificationError, match="an array of 3"):
+    with pytest.raises(ArgumentValueError, match=r"^poi: .*an array of 3.*\[0\]'"):
         workspace_spec(every_type(), poi="stat_SR")
+    given = every_type()
+    given["measurements"][0]["config"]["poi"] = "stat_SR"
+    with pytest.raises(SpecificationError, match="an array of 3"):
+        workspace_spec(given)
 
 
 def test_an_element_of_an_array_is_a_poi():

@@ -425,6 +425,11 @@ def _poi(
         hint = str(unknown_key(poi, named, where="")).partition(".")[2]
         raise node.fault("the name of a modifier", mend=f"{mend}{hint}")
     size = int(np.size(parameter.start))
+    if size > 1 and requested is not None:
+        raise ArgumentValueError(
+            f"poi: {shortened(poi)} is an array of {size}. Name an element of it, such "
+            f"as {f'{poi}[0]'!r}."
+        )
     if size > 1:
         clash = f"{shortened(poi)}, an array of {size}"
         mend = f"Request an element of it with `poi`, such as {f'{poi}[0]'!r}."
