@@ -12,6 +12,18 @@ from everwillow._errors import ArgumentTypeError, nearest
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Words that functions have for one argument: each takes the one that says most there.
+_SAME_ARGUMENT = (
+    ("name", "names", "parameter", "parameters", "poi", "poi_key", "pois"),
+    ("values", "scan", "points", "grid", "poi_values"),
+    ("cl", "level", "confidence_level"),
+    ("max_steps", "max_iterations", "max_iter", "maxiter"),
+    ("fixed", "fix", "frozen"),
+    ("observation", "data", "observed"),
+    ("params", "start", "initial", "init"),
+    ("n_toys", "ntoys", "num_toys", "toys"),
+)
+
 
 def takes_keywords(
     keywords: Iterable[tuple[str, Any, Any]],
@@ -42,7 +54,7 @@ def takes_keywords(
                 if name not in full.parameters:
                     raise ArgumentTypeError(
                         f"{function.__name__}: there is no argument {name!r}."
-                        f"{nearest(name, full.parameters)}"
+                        f"{_hint(name, full.parameters)}"
                     )
             return function(*args, **kwargs)
 
@@ -154,6 +166,17 @@ def also_called(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the keyword that is meant, or nothing."""
+    known = tuple(known)
+    for words in _SAME_ARGUMENT:
+        if name in words:
+            for word in words:
+                if word in known:
+                    return f" Write {word}=..."
+    return nearest(name, known)
 
 
 def _both(function: Callable[..., Any], one: str, other: str) -> ArgumentTypeError:

@@ -205,6 +205,29 @@ def test_a_calculator_tests_a_value_by_keyword():
         assert tests.test(poi=1.0).q_obs == result.q_obs
 
 
+def test_results_of_tests_print_their_numbers():
+    tests = AsymptoticCalculator(nll, START, 55.0, "mu", QMu(), predict_fn=predict)
+    result = tests.test(1.0)
+    inner = result.test_stat_result
+    assert repr(result) == (
+        f"HypoTestResult(q_obs={result.q_obs:.6g}, "
+        f"null_pvalue={result.null_pvalue:.6g}, alt_pvalue={result.alt_pvalue:.6g})"
+    )
+    assert repr(inner).startswith(
+        f"TestStatResult(value={inner.value:.6g}, test=1, "
+        f"q_asimov={inner.q_asimov:.6g}, extras: mu_hat, fit_free, "
+    )
+    assert len(repr(inner).splitlines()) == 1
+    short = TestStatResult(np.nan, np.ones(2))
+    assert repr(short) == (
+        "TestStatResult(value=nan, test=array of shape (2,), q_asimov=None)"
+    )
+    assert repr(jax.tree.map(lambda _: "leaf", inner)).startswith("TestStatResult(")
+    shown = []
+    jax.jit(lambda q: shown.append(repr(TestStatResult(q, 1.0))) or q)(1.0)
+    assert shown == ["TestStatResult(value=traced, test=1, q_asimov=None)"]
+
+
 def test_explicit_asimov_data_win():
     tests = AsymptoticCalculator(
         nll,

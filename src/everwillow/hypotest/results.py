@@ -46,6 +46,12 @@ class TestStatResult(eqx.Module):
     q_asimov: Any = None
     extras: dict[str, Any] = eqx.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return the numbers, and the names of the extras."""
+        known = isinstance(self.extras, Mapping) and self.extras
+        more = (f"extras: {', '.join(self.extras)}",) if known else ()
+        return _numbers_of(self, "value", "test", "q_asimov", *more)
+
 
 class AbstractPvalues(eqx.Module):
     """A record with the p-values of a test, which ``pnull`` and ``palt`` are, too."""
@@ -98,6 +104,35 @@ class HypoTestResult(AbstractPvalues):
         if self.alt_pvalue is None:
             return None
         return cl_s(self.null_pvalue, self.alt_pvalue)
+
+    def __repr__(self) -> str:
+        """Return the numbers, without the fits."""
+        return _numbers_of(self, "q_obs", "null_pvalue", "alt_pvalue")
+
+
+def _numbers_of(record: Any, *names: str) -> str:
+    """Return a short repr with some fields, and with texts that are no field."""
+    parts = [
+        f"{name}={_number(getattr(record, name))}" if hasattr(record, name) else name
+        for name in names
+    ]
+    return f"{type(record).__name__}({', '.join(parts)})"
+
+
+def _number(value: Any) -> str:
+    """Return a number with 6 digits, or in short what is in its place."""
+    if value is None:
+        return "None"
+    if is_traced(value):
+        return "traced"
+    shape = np.shape(value) if hasattr(value, "dtype") else ()
+    if shape:
+        return f"array of shape {shape}"
+    try:
+        return f"{float(value):.6g}"
+    except (TypeError, ValueError):
+        # What takes the place of numbers in trees that JAX makes.
+        return type(value).__name__
 
 
 class _AbstractNamedValues(eqx.Module):
