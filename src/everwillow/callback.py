@@ -24,8 +24,8 @@ class Callback(Protocol):
             iteration: 0 after the first step, in which most solvers (except `NewtonCG`
                 and `OptaxMinimiser`) only evaluate the start point.
             y: The best parameters so far, in physical units, fixed ones included.
-            state: The state of the solver; `TrustRegionNewton` and `NewtonCG` have
-                ``nll`` and ``edm``.
+            state: The state of the solver, with -ln L as ``nll`` (see `nll_of`);
+                `TrustRegionNewton` and `NewtonCG` have ``edm``, too.
         """
         ...
 

@@ -11,6 +11,7 @@ import pytest
 
 import everwillow as ew
 import everwillow.statelib as sl
+from everwillow.callback import nll_of
 from everwillow.hypotest import constrained_fit
 
 
@@ -39,10 +40,11 @@ def test_ifit_calls_back_with_the_value():
 
 
 def test_ifit_calls_back_with_the_state_of_other_solvers():
-    values = []
+    values, nlls = [], []
 
     def callback(iteration, y, state):
         del iteration, y
+        nlls.append(state.nll)
         values.append(float(state.f_info.f))
 
     solver = optx.BFGS(rtol=1e-8, atol=1e-8)
@@ -50,6 +52,7 @@ def test_ifit_calls_back_with_the_state_of_other_solvers():
         nll, START, 3.0, solver=solver, progress=False, callbacks=[callback]
     )
     assert values[-1] <= values[0]
+    assert values == nlls
     assert result.solver_result.stats["num_steps"] == len(values)
 
 
@@ -61,20 +64,45 @@ def test_ifit_at_the_minimum(max_steps):
     assert result.solver_result.stats["num_steps"] == 1
 
 
-def test_ifit_with_one_step():
+@pytest.mark.parametrize("throw", [None, False])
+def test_ifit_with_one_step(throw, caplog):
     count = []
     result = ew.ifit(
         poisson,
         sl.State.from_pytree({"mu": 1.0}),
         70.0,
         max_steps=1,
-        throw=False,
+        throw=throw,
         callbacks=[lambda i, y, state: count.append(i)],
     )
     assert count == [0]
     assert result.solver_result.stats["num_steps"] == 1
     assert not result.success
+    assert result.status == ew.RESULTS.nonlinear_max_steps_reached
     assert np.isfinite(result.nll)
+    assert ("max_steps=1" in caplog.text) == (throw is None)
+
+
+def test_ifit_raises_what_more_steps_do_not_mend():
+    with pytest.raises(ew.FitError, match="does not depend"):
+        ew.ifit(lambda p, n: (p["mu"] + p["x"] - n) ** 2, START, 3.0)
+
+
+def test_states_of_solvers_without_a_value_have_nll():
+    states = []
+    solver = optx.NelderMead(rtol=1e-6, atol=1e-6)
+    ew.ifit(
+        nll,
+        START,
+        3.0,
+        solver=solver,
+        throw=False,
+        progress=False,
+        callbacks=[lambda i, y, state: states.append(state)],
+    )
+    assert type(states[-1]).__name__ == "_NelderMeadState"
+    assert states[-1].nll == nll_of(states[-1]) == float(states[-1].best[0])
+    np.testing.assert_allclose(states[-1].nll, 0.0, atol=1e-5)
 
 
 class Terminal(io.StringIO):
@@ -157,3 +185,18 @@ def test_one_event_is_fitted_from_anywhere():
     for start in np.linspace(-4.0, 20.0, 25):
         result = ew.fit(poisson, sl.State.from_pytree({"mu": start}), 1.0)
         np.testing.assert_allclose(result.params["mu"], -4.9, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "right"),
+    [
+        (ew.profile.scan, "poi", "name"),
+        (ew.profile.minos, "poi", "names"),
+        (ew.profile.minos, "level", "cl"),
+        (ew.limits, "name", "poi"),
+        (constrained_fit, "max_iterations", "max_steps"),
+    ],
+)
+def test_words_of_other_functions_have_a_hint(call, wrong, right):
+    with pytest.raises(TypeError, match=rf"no argument '{wrong}'. Write {right}=..."):
+        call(nll, START, 3.0, **{wrong: "mu"})

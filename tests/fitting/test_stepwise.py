@@ -150,12 +150,17 @@ def test_nothing_to_fit_is_evaluated_without_a_step(tmp_path):
     assert np.isclose(result.nll, nll({"a": -1.2, "b": np.full(2, 0.5)}, DATA))
 
 
-def test_too_few_steps_raise_or_are_reported():
+def test_too_few_steps_raise_or_are_reported(caplog):
     with pytest.raises(ew.FitError) as caught:
-        ifit(nll, START, DATA, max_steps=3)
+        ifit(nll, START, DATA, max_steps=3, throw=True)
     assert int(caught.value.result.num_steps) == 3
     one = ew.fit(nll, START, DATA, max_steps=3, throw=False)
     steps = ifit(nll, START, DATA, max_steps=3, throw=False)
+    assert not caplog.records
+    by_default = ifit(nll, START, DATA, max_steps=3)
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("everwillow", "WARNING")
+    assert identical(by_default.params, steps.params)
     assert not bool(steps.success)
     assert one.message() == steps.message()
     assert steps.solver_result.stats["max_steps"] == 3

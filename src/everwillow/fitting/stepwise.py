@@ -1,6 +1,7 @@
 """`ifit`: the fit of `fit`, step by step, with callbacks and checkpoints."""
 
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +15,11 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from everwillow._captures import holds_tracer
-from everwillow._errors import ArgumentTypeError
+from everwillow._errors import RESULTS, ArgumentTypeError
 from everwillow._numerics import all_finite, is_traced
+from everwillow._progress import LOGGER
 from everwillow._typing import Key
-from everwillow.callback import Callback
+from everwillow.callback import Callback, nll_of
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import (
@@ -62,7 +64,7 @@ def ifit(
     bounds: Mapping[Key, Any] | None = None,
     solver: optx.AbstractMinimiser | None = None,
     max_steps: int = 256,
-    throw: bool = True,
+    throw: bool | None = None,
     callbacks: Iterable[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
@@ -81,12 +83,14 @@ def ifit(
         bounds: As for `fit`.
         solver: As for `fit`.
         max_steps: As for `fit`. Steps made before a restart count.
-        throw: As for `fit`.
+        throw: Whether to raise an error if there is no minimum. By default, unless only
+            `max_steps` ended the fit: its result is returned then, and a warning goes
+            to the logger ``everwillow``.
         callbacks: Each is called after each step as ``callback(iteration, y, state)``
             with iteration 0, 1, 2, ..., the State of the best parameters so far in
-            physical units, fixed ones included, and the solver's state, which for our
-            solvers has ``nll`` and ``edm``. An exception in a callback ends the fit
-            and reaches the caller.
+            physical units, fixed ones included, and the solver's state with -ln L as
+            ``nll``, which for our solvers has ``edm``, too. An exception in a callback
+            ends the fit and reaches the caller.
         checkpoint: A directory in which each step is saved before the callbacks see
             it, in one file that is replaced as a whole. The same call again, after the
             process was killed or a callback raised, continues with the next step and
@@ -128,7 +132,7 @@ def ifit(
             arguments.observation,
             fixed=arguments.fixed,
             bounds=arguments.bounds,
-            throw=throw,
+            throw=throw is not False,
         )
     warn_before_fit(task, numbers)
     # The programs of single steps are the same for any number of them.
@@ -143,7 +147,15 @@ def ifit(
     result = assemble(
         task.layout, numbers, outcome, solution, arguments.constraints, sides
     )
-    return result.check() if throw else result
+    return _checked(result, throw=throw)
+
+
+def _checked(result: FitResult, *, throw: bool | None) -> FitResult:
+    """Return a result, or raise `FitError` if there is no minimum and that is asked."""
+    if throw is None and bool(result.status == RESULTS.nonlinear_max_steps_reached):
+        LOGGER.warning("ifit: %s", result.message())
+        return result
+    return result if throw is False else result.check()
 
 
 @contextlib.contextmanager
@@ -193,9 +205,25 @@ def _iterate(
         count += 1
         if file is not None:
             file.save(count, progress)
-        for callback in callbacks:
-            callback(count - 1, _point(task, numbers, x), progress.state)
+        if callbacks:
+            point, state = _point(task, numbers, x), _with_nll(progress.state)
+            for callback in callbacks:
+                callback(count - 1, point, state)
     return count, progress
+
+
+def _with_nll(state: Any) -> Any:
+    """Return a state of a solver that has -ln L as ``nll``, if it is known."""
+    if hasattr(state, "nll") or not hasattr(state, "__dict__"):
+        return state
+    try:
+        value = nll_of(state)
+    except ArgumentTypeError:
+        return state
+    # Of the same class, which may be frozen, so that callbacks may treat it as such.
+    copied = copy.copy(state)
+    object.__setattr__(copied, "nll", value)
+    return copied
 
 
 def _point(task: Task, numbers: Numbers, x: Array) -> State:
