@@ -5,6 +5,8 @@ import math
 
 SMALL, LARGE = 1e-4, 1e6
 MOST_DECIMALS = 12
+# A p-value below is near the smallest number. Differences of -ln L below mean nothing.
+LEAST_PVALUE, LEAST_EDM = 1e-300, 1e-12
 
 
 def with_error(value: float, error: float, digits: int = 2) -> tuple[str, str]:
@@ -54,6 +56,49 @@ def plain(value: float, digits: int = 5) -> str:
         ('0', '3.9673', 'nan')
     """
     return f"{value + 0.0:.{digits}g}"
+
+
+def pvalue_text(value: float) -> str:
+    """Return a p-value with three digits; one that has underflowed as a bound.
+
+    Example:
+        >>> pvalue_text(0.0317), pvalue_text(0.0)
+        ('0.0317', '< 1e-300')
+    """
+    return f"< {LEAST_PVALUE:g}" if value < LEAST_PVALUE else plain(value, 3)
+
+
+def named_pvalue(value: float) -> str:
+    """Return a p-value with its name.
+
+    Example:
+        >>> named_pvalue(0.0317), named_pvalue(0.0)
+        ('p = 0.0317', 'p < 1e-300')
+    """
+    text = pvalue_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def edm_text(value: float, digits: int = 3) -> str:
+    """Return an EDM with its name; one at the level of rounding as a bound.
+
+    Example:
+        >>> edm_text(3.21e-9), edm_text(4.7e-26)
+        ('EDM 3.21e-09', 'EDM < 1e-12')
+    """
+    if value < LEAST_EDM:
+        return f"EDM < {LEAST_EDM:g}"
+    return f"EDM {plain(value, digits)}"
+
+
+def nll_text(nll: float) -> str:
+    """Return -ln L with ten digits, and values at the level of rounding as 0.
+
+    Example:
+        >>> nll_text(21.123456789123), nll_text(1.1e-47)
+        ('21.12345679', '0')
+    """
+    return plain(nll if abs(nll) >= LEAST_EDM else 0.0, 10)
 
 
 def signed(value: float, decimals: int = 2) -> str:

@@ -1,5 +1,6 @@
 """Limits, scans and rankings on the command line."""
 
+import json
 import re
 import time
 
@@ -140,6 +141,8 @@ def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
             assert float(cells[3]) == pytest.approx(up[place], abs=5.1e-3)
             assert float(cells[4]) == pytest.approx(down[place], abs=5.1e-3)
     assert ew.io.load(file).names == direct.names
+    answer = json.loads(run("impacts", write(tiny), "--format", "json").stdout)
+    assert {"traditional", "pre_fit"} <= answer["impacts"][0].keys()
 
 
 @pytest.mark.slow

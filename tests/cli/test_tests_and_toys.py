@@ -1,6 +1,7 @@
 """Significances, toys and goodness of fit on the command line."""
 
 import json
+import math
 import re
 
 import numpy as np
@@ -39,6 +40,8 @@ def test_significance_is_that_of_the_function(run, model, tmp_path):
     answer = json.loads(run("significance", QUICKSTART, "--format", "json").stdout)
     assert answer["significance"] == pytest.approx(wanted.significance, rel=1e-6)
     assert answer["expected"]["signal"] == 1.0
+    tail = math.erfc(answer["expected"]["significance"] / math.sqrt(2)) / 2
+    assert answer["expected"]["pvalue"] == pytest.approx(tail)
     assert "--plot" not in run("significance", "--help").stdout
 
 
@@ -47,6 +50,12 @@ def test_a_wrong_signal_names_its_option(run):
     assert done.exit_code == 2
     assert "--signal (mu): -1 is not" in done.stderr
     assert "--poi" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_p_value_that_underflows_is_a_bound(run):
+    done = run("significance", SEARCH, "--poi", "lumi")
+    assert row(done.stdout, "observed")[1] == "< 1e-300"
 
 
 @pytest.mark.slow
@@ -80,6 +89,9 @@ def test_toys_are_those_of_the_function(run, model, tmp_path):
     answer = json.loads(run("toys", QUICKSTART, *options, "--format", "json").stdout)
     assert answer["failures"] == 0
     true = {one["name"]: one["true_value"] for one in answer["parameters"]}
+    (fitted,) = [one for one in answer["parameters"] if one["name"] == "mu"]
+    assert fitted["mean"] == pytest.approx(np.mean(wanted.params["mu"]), abs=1e-5)
+    assert fitted["width"] == pytest.approx(np.std(wanted.params["mu"]), abs=1e-5)
     assert true["mu"] == 2.0
 
 

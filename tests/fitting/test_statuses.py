@@ -375,3 +375,10 @@ def test_results_are_pytrees():
     assert both.covariance.shape == (2, 2, 2)
     assert "2 of 2" in both.message()
     assert isinstance(repr(both), str)
+
+
+def test_numbers_at_the_level_of_rounding_are_shown_as_such():
+    square = lambda params, data: (params["x"] - data) ** 2
+    result = ew.fit(square, ew.State.from_pytree({"x": 1.0}), 1.1)
+    assert "-ln L = 0\n" in repr(result)
+    assert repr(result).endswith("EDM < 1e-12.")

@@ -113,6 +113,16 @@ def sas_comparison():
     )
 
 
+def correlation_of_eight():
+    close = 0.97 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
+    signs = np.where(np.arange(8) % 3, 1, -1)
+    return plotting.correlation(
+        names=[f"staterror_SR[{i}]" for i in range(8)],
+        matrix=close * np.outer(signs, signs),
+        **pictures.OPTIONS,
+    )
+
+
 def sas_errors():
     return plotting.sas_errors(pictures.CATEGORIES, **pictures.OPTIONS)
 
@@ -129,6 +139,7 @@ PLOTS = (
     sas_ratios,
     sas_comparison,
     sas_errors,
+    correlation_of_eight,
 )
 
 

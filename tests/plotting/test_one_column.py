@@ -24,7 +24,9 @@ def test_texts_fit_in_one_column(make, monkeypatch):
 
 
 def test_every_plot_is_drawn_in_one_column():
-    drawn = {make.__name__.removesuffix("_log") for make in PLOTS}
+    drawn = {
+        make.__name__.removesuffix("_log").removesuffix("_of_eight") for make in PLOTS
+    }
     public = {name: getattr(plotting, name) for name in dir(plotting)}
     assert drawn == {
         name
@@ -84,6 +86,16 @@ def test_the_first_point_of_a_curve_is_whole():
     ends = [line for line in axes.lines if not line.get_clip_on()]
     assert [float(line.get_xdata()[0]) for line in ends] == list(axes.get_xlim())
     assert all(line.get_marker() == "o" for line in ends)
+
+
+@pytest.mark.parametrize(("width", "written"), [(3.39, 0), (6.0, 64)])
+def test_correlations_are_written_where_they_fit(width, written):
+    names = [f"staterror_SR[{i}]" for i in range(8)]
+    figure = plotting.correlation(
+        names=names, matrix=-np.ones((8, 8)), size=(width, width)
+    )
+    assert len(figure.axes[0].texts) == written
+    assert overlapping(figure) == []
 
 
 def test_no_value_is_not_struck_through():

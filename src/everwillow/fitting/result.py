@@ -13,7 +13,7 @@ from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
 from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
-from everwillow._rounding import plain, signed, with_error
+from everwillow._rounding import edm_text, nll_text, plain, signed, with_error
 from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
 from everwillow.engine.layout import Layout, ravel_state
@@ -191,7 +191,7 @@ class FitResult(eqx.Module):
         count = f"{steps} step{'' if steps == 1 else 's'}"
         remark = f" {self.remark}" if self.remark else ""
         if bool(self.success):
-            text = f"Minimum found after {count}, EDM {_short(self.edm)}."
+            text = f"Minimum found after {count}, {edm_text(float(self.edm))}."
             if np.any(self.at_bound):
                 text += _named(self.labels, self.at_bound, "At a bound")
             return text + remark + _REMARKS.get(self.derivatives, "")
@@ -217,7 +217,7 @@ class FitResult(eqx.Module):
                 "keeps falling as parameters grow, there is no minimum: bound them."
             )
         else:
-            text += f" EDM {_short(self.edm)} after {count}."
+            text += f" {edm_text(float(self.edm))} after {count}."
         return text + remark
 
     def check(self) -> "FitResult":
@@ -240,7 +240,7 @@ class FitResult(eqx.Module):
             return [f"FitResult({names}; traced)"]
         if np.ndim(self.nll):
             return [f"FitResult({names}; {self.message()})"]
-        return [_table(self), f"-ln L = {float(self.nll):.10g}", self.message()]
+        return [_table(self), f"-ln L = {nll_text(float(self.nll))}", self.message()]
 
 
 def _named(

@@ -9,7 +9,7 @@ import numpy as np
 
 from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
-from everwillow._rounding import plain
+from everwillow._rounding import named_pvalue, plain, pvalue_text
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -163,8 +163,8 @@ class DiscoveryResult(eqx.Module):
             return f"DiscoveryResult({self.poi}; traced)"
         return (
             f"DiscoveryResult({self.poi} = {float(self.mu_hat):.4g}: "
-            f"{float(self.significance):.3g} standard deviations, p = "
-            f"{float(self.pvalue):.3g}; expected {float(self.expected):.3g})"
+            f"{float(self.significance):.3g} standard deviations, "
+            f"{named_pvalue(float(self.pvalue))}; expected {float(self.expected):.3g})"
         )
 
     def _repr_html_(self) -> str:
@@ -174,7 +174,7 @@ class DiscoveryResult(eqx.Module):
         rows = [
             (f"discovery of {self.poi}", ""),
             ("significance", plain(float(self.significance), 3)),
-            ("p-value", plain(float(self.pvalue), 3)),
+            ("p-value", pvalue_text(float(self.pvalue))),
             ("expected significance", plain(float(self.expected), 3)),
             (f"best fit of {self.poi}", plain(float(self.mu_hat), 4)),
         ]

@@ -3,8 +3,8 @@
 # pyright: reportUnknownMemberType=false
 # (the signatures of jax.numpy are not fully known to it)
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,8 +36,9 @@ def range_hint(value: Any) -> str:
         'For a range write ew.Interval(0, 5).'
     """
     ends = "lower, upper"
-    if isinstance(value, tuple | list) and len(value) == 2:
-        ends = ", ".join(map(repr, value))
+    if isinstance(value, tuple | list):
+        given = [repr(end) for end in cast("Sequence[Any]", value)]
+        ends = ", ".join(given) if len(given) == 2 else ends
     return f"For a range write ew.Interval({ends})."
 
 

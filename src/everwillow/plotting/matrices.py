@@ -28,7 +28,8 @@ def correlation(
 ) -> Figure:
     """Draw a correlation matrix.
 
-    Up to 25 parameters have their coefficients written into the cells, in percent.
+    Up to 25 parameters have their coefficients written into the cells, in percent, if
+    they fit into them at 6 points or more.
     Cells without a value (a parameter at a bound has no correlations) are hatched.
 
     Args:
@@ -78,7 +79,8 @@ def correlation(
         image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1)
         _name_axes(axes, shown, font)
         if count <= 25:
-            _write(axes, table, min(font, 0.32 * 72 * cell))
+            drawn = axes.get_position().width * figure.get_figwidth() / count
+            _write(axes, table, min(font, 0.32 * 72 * cell), drawn)
         elif count <= 60:
             _grid(axes, count)
         _hatch(axes, table)
@@ -117,6 +119,9 @@ def _square(
 
 # From blue over white to red, which every kind of colour vision tells apart.
 _COLOURS = "RdBu_r"
+# The part of the width of a cell that its number may fill, and the smallest readable
+# size of a font in points.
+_FILLED, _LEAST_FONT = 0.86, 6.0
 
 
 def _kept(
@@ -156,21 +161,40 @@ def _name_axes(axes: Axes, shown: Sequence[str], font: float) -> None:
     axes.minorticks_off()
 
 
-def _write(axes: Axes, table: np.ndarray, font: float) -> None:
-    for (row, column), value in np.ndenumerate(table):
-        if np.isfinite(value):
-            text = f"{100 * value:.0f}"
-            text = "0" if text == "-0" else text.replace("-", "−")
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center_baseline",
-                fontsize=font,
-                color=colour,
-            )
+def _write(axes: Axes, table: np.ndarray, font: float, cell: float) -> None:
+    """Write the coefficients, unless the cells are too small for readable numbers.
+
+    Args:
+        axes: The axes of the matrix.
+        table: The coefficients.
+        font: The largest size of the font, in points.
+        cell: The size of a cell in the figure, in inches.
+    """
+    shown = {
+        place: _percent(value)
+        for place, value in np.ndenumerate(table)
+        if np.isfinite(value)
+    }
+    needed = text_width(shown.values(), font)
+    if needed > 0:
+        font = min(font, font * _FILLED * cell / needed)
+    if font < _LEAST_FONT:
+        return
+    for (row, column), text in shown.items():
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center_baseline",
+            fontsize=font,
+            color="white" if abs(table[row, column]) > 0.6 else "black",
+        )
+
+
+def _percent(value: float) -> str:
+    text = f"{100 * value:.0f}"
+    return "0" if text == "-0" else text.replace("-", "−")
 
 
 def _grid(axes: Axes, count: int) -> None:

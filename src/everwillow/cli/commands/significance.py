@@ -3,7 +3,7 @@
 import numpy as np
 import typer
 
-from everwillow.cli.report.inference import discovery_text
+from everwillow.cli.report.inference import discovery_text, expected_pvalue
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
@@ -33,7 +33,11 @@ def run(request: Request, *, signal: float, prefit: bool) -> None:
             "significance": result.significance,
             "pvalue": result.pvalue,
             "q0": result.q0,
-            "expected": {"signal": signal, "significance": result.expected},
+            "expected": {
+                "signal": signal,
+                "significance": result.expected,
+                "pvalue": expected_pvalue(result),
+            },
             "nuisances": result.nuisances,
         },
     )

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from everwillow._rounding import counted
-from everwillow.cli.report.numbers import plain, signed, with_error
+from everwillow.cli.report.numbers import (
+    edm_text,
+    named_pvalue,
+    plain,
+    pvalue_text,
+    signed,
+    with_error,
+)
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
 
@@ -39,12 +46,13 @@ def status(fit: FitSummary, advice: str, remark: str = "") -> str:
     if fit.success:
         lines = [fit.status, numbers]
         if fit.saturated is not None:
-            chi2, p = chi2_cells(fit.saturated)
+            chi2, _ = chi2_cells(fit.saturated)
             lines.append(
-                f"Goodness of fit (saturated model): chi2/ndof = {chi2}, p = {p}"
+                f"Goodness of fit (saturated model): chi2/ndof = {chi2}, "
+                f"{named_pvalue(fit.saturated.pvalue)}"
             )
         return "\n".join(lines)
-    edm = "" if "EDM" in fit.status else f", EDM {plain(fit.edm, 2)}"
+    edm = "" if "EDM" in fit.status else f", {edm_text(fit.edm, 2)}"
     spent = counted(fit.evaluations, "evaluation")
     return (
         f"FAILED: {fit.status}\n{numbers}{edm} where it stopped, after {spent}.\n"
@@ -56,7 +64,7 @@ def chi2_cells(test: ChiSquare | None) -> tuple[str, str]:
     """Return a chi2 over its degrees of freedom, and its p-value; empty for None."""
     if test is None:
         return "", ""
-    return f"{plain(test.statistic, 4)}/{test.ndof:g}", plain(test.pvalue, 3)
+    return f"{plain(test.statistic, 4)}/{test.ndof:g}", pvalue_text(test.pvalue)
 
 
 def parameter_tables(params: Parameters, *, everything: bool) -> list[str]:

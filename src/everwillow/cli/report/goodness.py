@@ -1,6 +1,6 @@
 """Goodness of fit as text."""
 
-from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.numbers import named_pvalue, plain
 from everwillow.goodness.pvalues import ToyPValue
 from everwillow.toys.fits import ToyFits
 from everwillow.workflows.report import ChiSquare
@@ -14,7 +14,7 @@ def goodness_text(test: ChiSquare) -> str:
         f"q = {plain(test.statistic)}, degrees of freedom {test.ndof:g}",
     ]
     if test.ndof > 0:
-        lines.append(f"p = {plain(test.pvalue, 3)} (chi2 distribution)")
+        lines.append(f"{named_pvalue(test.pvalue)} (chi2 distribution)")
     else:
         lines.append(
             "There is no p-value from the chi2 distribution, as there are not more "

@@ -130,7 +130,7 @@ def impact_answer(impacts: PoiImpacts) -> dict[str, Any]:
         "constraint": impacts.constraints,
         "traditional": impacts.traditional,
         **({} if impacts.up is None else {"up": impacts.up, "down": impacts.down}),
-        **impacts.others,
+        **{name.replace("-", "_"): one for name, one in impacts.others.items()},
     }
     return {
         "poi": impacts.poi,

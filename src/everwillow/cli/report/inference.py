@@ -14,7 +14,7 @@ from everwillow.cli.report.fits import (
     on_grid,
     shift_text,
 )
-from everwillow.cli.report.numbers import plain, signed
+from everwillow.cli.report.numbers import plain, pvalue_text, signed
 from everwillow.cli.report.terminal import table
 from everwillow.hypotest.model_tests import DiscoveryResult
 from everwillow.workflows.templates.results import (
@@ -81,6 +81,11 @@ def _limit_text(limit: Any) -> str:
     return plain(float(limit), 6) if np.isfinite(limit) else "none"
 
 
+def expected_pvalue(test: DiscoveryResult) -> float:
+    """Return the probability beyond the expected significance of a Gaussian."""
+    return math.erfc(float(test.expected) / math.sqrt(2)) / 2
+
+
 def discovery_text(test: DiscoveryResult, signal: float) -> str:
     """Return a table of observed and expected significance, and what they are.
 
@@ -89,12 +94,13 @@ def discovery_text(test: DiscoveryResult, signal: float) -> str:
         signal: The signal of the expected one.
     """
     expected = float(test.expected)
-    tail = math.erfc(expected / math.sqrt(2)) / 2
     rows = [
-        (name, f"{z:.3f}", plain(p, 3)) if math.isfinite(z) else (name, "none", "none")
+        (name, f"{z:.3f}", pvalue_text(p))
+        if math.isfinite(z)
+        else (name, "none", "none")
         for name, z, p in (
             ("observed", float(test.significance), float(test.pvalue)),
-            (f"expected, {test.poi} = {signal:g}", expected, tail),
+            (f"expected, {test.poi} = {signal:g}", expected, expected_pvalue(test)),
         )
     ]
     nuisances = _NUISANCES.get(test.nuisances, test.nuisances)

@@ -8,7 +8,7 @@ import numpy as np
 
 from everwillow._rounding import counted
 from everwillow.cli.report.fits import first_rows
-from everwillow.cli.report.numbers import plain, seconds, with_error
+from everwillow.cli.report.numbers import edm_text, seconds, with_error
 from everwillow.cli.report.terminal import GAP, table, width
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,
@@ -41,7 +41,7 @@ def results_head(parameters: SasParameters, *, time: float | None = None) -> str
         numbers.append(f"-ln L = {parameters.nll:.4f}")
     # Messages of fits name it already.
     if parameters.edm is not None and "EDM" not in parameters.message:
-        numbers.append(f"EDM {plain(parameters.edm, 2)}")
+        numbers.append(edm_text(parameters.edm, 2))
     if time is not None:
         numbers.append(seconds(time))
     failed = "FAILED: " if parameters.success is False else ""

@@ -30,11 +30,9 @@ def toy_summary(toys: Toys, poi: Any, where: str, *, everything: bool) -> str:
     lines = []
     for i in order:
         name = toys.names[i]
-        values = toys.values[good, i]
         mean, width = pulls[name]
         part, error = coverage[name]
-        spread = float(np.std(values)) if values.size else np.nan
-        middle = float(np.mean(values)) if values.size else np.nan
+        middle, spread = _mean_and_width(toys, i)
         without = int(np.sum(~np.isfinite(toys.pulls[good, i])))
         lines.append(
             (
@@ -73,8 +71,11 @@ def toy_summary(toys: Toys, poi: Any, where: str, *, everything: bool) -> str:
 def toy_answer(toys: Toys, fits: ToyFits) -> dict[str, Any]:
     """Return fits of toys as objects, for JSON."""
     pulls, coverage = toys.summary(), toys.coverage()
+    spreads = [_mean_and_width(toys, i) for i in range(len(toys.names))]
     columns = {
         "true_value": toys.true_values,
+        "mean": [middle for middle, _ in spreads],
+        "width": [width for _, width in spreads],
         "mean_pull": [pulls[name][0] for name in toys.names],
         "width_of_pulls": [pulls[name][1] for name in toys.names],
         "coverage": [coverage[name][0] for name in toys.names],
@@ -87,6 +88,14 @@ def toy_answer(toys: Toys, fits: ToyFits) -> dict[str, Any]:
         "failed": fits.failed,
         "parameters": rows("name", toys.names, columns),
     }
+
+
+def _mean_and_width(toys: Toys, i: int) -> tuple[float, float]:
+    """Return mean and standard deviation of a parameter in toys with a minimum."""
+    values = toys.values[toys.success, i]
+    if not values.size:
+        return np.nan, np.nan
+    return float(np.mean(values)), float(np.std(values))
 
 
 def _is(poi: Any, name: str) -> bool:
