@@ -1,5 +1,6 @@
 """Forms of calls that existing scripts rely on: hypothesis tests and limits."""
 
+import inspect
 import json
 
 import jax
@@ -435,6 +436,7 @@ def test_the_module_of_limits_is_called_like_its_function():
             upper_limit(falling, (0.0, 5.0), 0.05),
             rtol=1e-12,
         )
+    assert inspect.signature(imported) == inspect.signature(upper_limit)
     assert "upper_limit" in dir(ew.hypotest)
 
 

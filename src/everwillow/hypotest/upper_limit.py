@@ -1,5 +1,6 @@
 """Upper limits: where a p-value, mostly CLs, falls to a level."""
 
+import inspect
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -352,3 +353,5 @@ class _CallableModule(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+# Otherwise `inspect` takes the first argument for `self`.
+__signature__ = inspect.signature(upper_limit)
