@@ -11,6 +11,9 @@ _TABLE = "border-collapse: collapse; font-variant-numeric: tabular-nums"
 _CELL = "padding: 0.15em 0.7em; white-space: nowrap"
 _LINE = "border-bottom: 1px solid currentColor"
 
+# A space, as an empty line has no height.
+_BLANK = "&#160;"
+
 # Number of rows that a notebook shows.
 MOST_ROWS = 200
 
@@ -50,6 +53,26 @@ Part: TypeAlias = str | Table
 """A paragraph, or a table."""
 
 
+class Shown:
+    """A record whose text and whose form in notebooks are the same parts."""
+
+    def _parts(self) -> Sequence[Part]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the tables as text."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of(self._parts())
+
+
+def apart(parts: Sequence[Part]) -> list[Part]:
+    """Return parts with an empty line between each two."""
+    return [piece for part in parts for piece in ("", part)][1:]
+
+
 def text_of(parts: Sequence[Part]) -> str:
     """Return parts as text, each on lines of its own."""
     return "\n".join(map(str, parts))
@@ -63,7 +86,9 @@ def html_of(parts: Sequence[Part]) -> str:
         '<div><div>a &lt; b</div></div>'
     """
     inner = [
-        part.html() if isinstance(part, Table) else f"<div>{html.escape(part)}</div>"
+        part.html()
+        if isinstance(part, Table)
+        else f"<div>{html.escape(part) or _BLANK}</div>"
         for part in parts
     ]
     return f"<div>{''.join(inner)}</div>"

@@ -1,6 +1,8 @@
 """Numbers as text, rounded to the digits of their errors."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 
 SMALL, LARGE = 1e-4, 1e6
@@ -29,14 +31,43 @@ def with_error(value: float, error: float, digits: int = 2) -> tuple[str, str]:
     """
     if not (math.isfinite(error) and error > 0 and math.isfinite(value)):
         return plain(value), ""
-    largest = max(abs(value), error)
+    left, right = alike([value, error], error, digits)
+    return left, right
+
+
+def alike(numbers: Iterable[Any], error: float, digits: int = 2) -> list[str]:
+    """Round numbers to one place, that of some digits of an error.
+
+    Args:
+        numbers: The numbers; one that is not finite is written as it is.
+        error: The error; if it is not positive, each number has five digits.
+        digits: The number of digits of the error.
+
+    Returns:
+        The texts; large and small ones have a common power of ten.
+
+    Example:
+        >>> alike([172.4, 0.93, 3e-17, float("nan")], 1.1)
+        ['172.4', '0.9', '0.0', 'nan']
+        >>> alike([3.2e-7, 1e-9], 5.6e-8), alike([1.0, 2.0], 0.0)
+        (['3.20e-07', '0.01e-07'], ['1', '2'])
+    """
+    numbers = [float(number) for number in numbers]
+    known = [abs(number) for number in numbers if math.isfinite(number)]
+    if not (math.isfinite(error) and error > 0):
+        return [plain(number) for number in numbers]
+    largest, unit = max([*known, error]), ""
     if largest < SMALL or largest >= LARGE:
         power = math.floor(math.log10(largest))
-        scale = 10.0**power
-        left, right = with_error(value / scale, error / scale, digits)
-        return f"{left}e{power:+03d}", f"{right}e{power:+03d}"
+        error, unit = error / 10.0**power, f"e{power:+03d}"
+        numbers = [number / 10.0**power for number in numbers]
     decimals = min(max(_decimals(error, digits), 0), MOST_DECIMALS)
-    return _unsigned(f"{value:.{decimals}f}"), f"{error:.{decimals}f}"
+    return [
+        _unsigned(f"{number:.{decimals}f}") + unit
+        if math.isfinite(number)
+        else plain(number)
+        for number in numbers
+    ]
 
 
 def _decimals(error: float, digits: int) -> int:
@@ -111,6 +142,26 @@ def signed(value: float, decimals: int = 2) -> str:
     if math.isnan(value):
         return ""
     return _unsigned(f"{value:+.{decimals}f}")
+
+
+def noiseless(value: float, scale: float) -> float:
+    """Return zero in place of a number that is zero up to rounding; NaN stays.
+
+    Example:
+        >>> noiseless(-3e-17, 0.1), noiseless(1e-3, 0.1), noiseless(float("nan"), 1.0)
+        (0.0, 0.001, nan)
+    """
+    return 0.0 if abs(value) <= 1e-9 * scale else value
+
+
+def signed_digits(value: float, digits: int = 3) -> str:
+    """Return a number with its sign and a number of digits; zero has no sign.
+
+    Example:
+        >>> signed_digits(0.01234), signed_digits(-0.0)
+        ('+0.0123', '0')
+    """
+    return _unsigned(f"{value:+.{digits}g}")
 
 
 def counted(number: int, noun: str) -> str:

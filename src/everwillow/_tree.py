@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from everwillow._html import Table
+from everwillow._rounding import with_error
 
 
 _SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
@@ -129,6 +130,20 @@ def format_leaf(value: Any, number: Callable[[Any], str] = six_digits) -> str:
         np.asarray(value), separator=", ", formatter={"float_kind": number}
     )
     return " ".join(text.split())
+
+
+def values_table(values: Any, errors: Any) -> Table:
+    """Return the numbers of a pytree with their errors, rounded to these."""
+    rows = [("value of", "value", "error")]
+    leaves, _ = jax.tree_util.tree_flatten_with_path(values)
+    for (path, leaf), error in zip(leaves, jax.tree.leaves(errors), strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        spreads = np.broadcast_to(error, np.shape(leaf))
+        for index in np.ndindex(np.shape(leaf)):
+            place = f"[{','.join(map(str, index))}]" if index else ""
+            pair = float(np.asarray(leaf)[index]), float(spreads[index])
+            rows.append(((name + place) or "function", *with_error(*pair)))
+    return Table(rows)
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

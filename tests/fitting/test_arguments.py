@@ -391,6 +391,9 @@ def test_a_dict_replaces_start_values_of_a_model():
     expected = ew.fit(gaussian, GAUSSIAN_START, SAMPLE)
     found = ew.fit(model, {"mu": 0, "sigma": 1})
     assert tree_allclose(found.params.to_dict(), expected.params.to_dict(), rtol=1e-6)
+    # So do functions that take a point, and not start values.
+    matrix = ew.uncertainty.hessian_matrix(model, {"sigma": 1.0})
+    assert matrix.shape == (2, 2)
     with pytest.raises(UnknownKeyError, match=r"'main'.*model, observation="):
         ew.fit(model, {"main": SAMPLE})
     with pytest.raises(ArgumentTypeError, match=r"a State or a dict.*observation="):

@@ -139,7 +139,8 @@ def test_second_call_traces_nothing():
         ({"ntoys": 0}, ValueError, "ntoys"),
         ({"ntoys": 5, "batch_size": 0}, ValueError, "batch_size"),
         ({"ntoys": 5, "held": {"mux": 1.0}}, KeyError, "'mu'"),
-        ({"ntoys": 5, "params": {"mu": 1.0}}, TypeError, "State"),
+        ({"ntoys": 5, "params": [1.0]}, TypeError, "State"),
+        ({"ntoys": 5, "params": {"mux": 1.0}}, KeyError, "'mu'"),
     ],
 )
 def test_bad_input(options, error, words):

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from everwillow._errors import ArgumentValueError
 from everwillow._html import Table, html_of
 from everwillow._numerics import is_traced, namespace
-from everwillow._rounding import plain
+from everwillow._rounding import alike, plain
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array, on_host
 
@@ -95,6 +95,16 @@ class ToyPValue(eqx.Module):
     at_least: Int[Array, ""]
     valid: Int[Array, ""]
     failed: Int[Array, ""]
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        if is_traced(self) or np.ndim(self.pvalue):
+            return html_of([repr(self)])
+        error = float(self.upper - self.lower) / 2
+        numbers = alike([self.pvalue, self.lower, self.upper], error)
+        row = plain(round(float(self.observed), 9)), *numbers, str(int(self.valid))
+        heads = ("statistic", "p-value", "from", "to", "toys")
+        return html_of([Table([heads, row])])
 
 
 def toy_pvalue(

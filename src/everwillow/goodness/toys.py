@@ -44,6 +44,10 @@ class SaturatedToys(eqx.Module):
             f"{float(self.toys.lower):.4g} to {float(self.toys.upper):.4g})"
         )
 
+    def _repr_html_(self) -> str:
+        """Return both tables for notebooks."""
+        return f"<div>{self.asymptotic._repr_html_()}{self.toys._repr_html_()}</div>"
+
 
 @takes_options(FitOptions)
 def saturated_toys(

@@ -9,6 +9,7 @@ from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
+from everwillow.fitting.run import resolve
 from everwillow.model import AbstractModel
 from everwillow.statelib import State, update
 from everwillow.statelib.state import as_state
@@ -94,8 +95,10 @@ def _predicted(
 ) -> Any:
     """Return what a Model or a `predict_fn` expects with the POI at a value."""
     model = source if isinstance(source, AbstractModel) else None
-    start = model.state if model is not None and params is None else params
-    at = update(as_state(native_params(start)), {poi: mu_asimov})
+    start = native_params(params)
+    if model is not None and not isinstance(start, FitResult | State):
+        start = resolve(model, start).params
+    at = update(as_state(start), {poi: mu_asimov})
     return asimov_data(model, at, predict_fn=None if model is not None else source)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from everwillow._bands import BAND_NAMES, BAND_TEXTS
 from everwillow._errors import RESULTS, unknown_key
-from everwillow._html import Table
+from everwillow._html import Table, html_of
 from everwillow._keywords import renamed_attribute
 from everwillow._numerics import is_traced
 from everwillow._rounding import plain
@@ -51,6 +51,11 @@ class TestStatResult(eqx.Module):
         known = isinstance(self.extras, Mapping) and self.extras
         more = (f"extras: {', '.join(self.extras)}",) if known else ()
         return _numbers_of(self, "value", "test", "q_asimov", *more)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the numbers for notebooks."""
+        statistics = {"tested value": self.test, "test statistic": self.value}
+        return _table_of(self, statistics | {"of the Asimov data": self.q_asimov}, {})
 
 
 class AbstractPvalues(eqx.Module):
@@ -109,6 +114,18 @@ class HypoTestResult(AbstractPvalues):
         """Return the numbers, without the fits."""
         return _numbers_of(self, "q_obs", "null_pvalue", "alt_pvalue")
 
+    def _repr_html_(self) -> str:
+        """Return a table of the numbers for notebooks."""
+        statistics = {
+            "tested value": getattr(self.test_stat_result, "test", None),
+            "test statistic": self.q_obs,
+        }
+        pvalues = {
+            "p-value of the tested value": self.null_pvalue,
+            "p-value of the alternative": self.alt_pvalue,
+        }
+        return _table_of(self, statistics, pvalues)
+
 
 def _numbers_of(record: Any, *names: str) -> str:
     """Return a short repr with some fields, and with texts that are no field."""
@@ -133,6 +150,27 @@ def _number(value: Any) -> str:
     except (TypeError, ValueError):
         # What takes the place of numbers in trees that JAX makes.
         return type(value).__name__
+
+
+def _table_of(
+    record: Any, statistics: Mapping[str, Any], others: Mapping[str, Any]
+) -> str:
+    """Return a table of numbers as HTML, without those that are None.
+
+    Statistics are differences of numbers of order one, so they have nine decimals.
+    """
+    known = {
+        name: value
+        for name, value in {**statistics, **others}.items()
+        if value is not None
+    }
+    if is_traced(known) or any(np.ndim(value) for value in known.values()):
+        return html_of([repr(record)])
+    rows = [
+        (name, plain(round(float(value), 9) if name in statistics else float(value)))
+        for name, value in known.items()
+    ]
+    return html_of([Table([("quantity", "value"), *rows])])
 
 
 class _AbstractNamedValues(eqx.Module):
@@ -180,6 +218,11 @@ class BandValues(_AbstractNamedValues):
         if isinstance(name, numbers.Integral) and 0 <= int(name) < len(BAND_NAMES):
             name = BAND_NAMES[int(name)]
         return super().__getitem__(name)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the values for notebooks."""
+        texts = (f"expected {text}" for text in BAND_TEXTS)
+        return _table_of(self, {}, dict(zip(texts, dict(self).values(), strict=True)))
 
     def __len__(self) -> int:
         """Return 5."""

@@ -1,6 +1,6 @@
 """The measurements of a combination beside their average, as it is published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, FitError
-from everwillow._numerics import namespace
-from everwillow._tree import format_table
+from everwillow._html import Part, Shown, Table
+from everwillow._numerics import is_traced, namespace
+from everwillow._rounding import alike, signed
 from everwillow._typing import Key
 from everwillow.combination import CombinedModel
 from everwillow.fitting import FitResult, fit
@@ -19,7 +20,7 @@ from everwillow.impacts.measurement_weights import weights
 from everwillow.model import AbstractModel
 
 
-class Measurements(eqx.Module):
+class Measurements(Shown, eqx.Module):
     r"""The measurements of a combination and their average.
 
     Arrays have the shape ``(names,)`` and the unit of the parameter of interest; they
@@ -55,10 +56,11 @@ class Measurements(eqx.Module):
         distance = self.values - self.average.value
         return xp.where(good, distance / xp.sqrt(xp.where(good, variance, 1)), xp.nan)
 
-    def __repr__(self) -> str:
-        """Return a table of the measurements."""
+    def _parts(self) -> Sequence[Part]:
+        if is_traced(self) or np.ndim(self.values) != 1:
+            return [f"Measurements({', '.join(self.names)})"]
         rows = [
-            (name, *(f"{float(number):.5g}" for number in numbers))
+            (name, *alike(numbers, float(numbers[1])))
             for name, *numbers in zip(
                 (*self.names, "average"),
                 (*self.values, self.average.value),
@@ -67,14 +69,16 @@ class Measurements(eqx.Module):
                 strict=True,
             )
         ]
+        weights = np.append(self.weights, self.weights.sum())
+        *texts, total = alike(100 * weights, 1.0)
         more = [
-            (f"{100 * float(weight):.1f}%", f"{float(pull):.2f}")
-            for weight, pull in zip(self.weights, self.pulls, strict=True)
+            (f"{text}%", signed(float(pull)))
+            for text, pull in zip(texts, self.pulls, strict=True)
         ]
-        more.append((f"{100 * float(self.weights.sum()):.1f}%", ""))
+        more.append((f"{total}%", ""))
         head = ("measurement", self.average.poi, "error", "stat.", "weight", "pull")
         joined = [(*left, *right) for left, right in zip(rows, more, strict=True)]
-        return format_table([head, *joined])
+        return [Table([head, *joined])]
 
 
 def measurements(
@@ -108,10 +112,10 @@ def measurements(
         ...     return ew.Model(nll, {"mass": 170.0}, mass)
         >>> both = ew.combine({"A": measured(172.0, 1.0), "B": measured(174.0, 2.0)})
         >>> measurements(both, ew.fit(both), poi="mass")
-        measurement  mass   error    stat.    weight  pull
-        A            172    1        1        80.0%   -0.89
-        B            174    2        2        20.0%   0.89
-        average      172.4  0.89443  0.89443  100.0%
+        measurement  mass    error  stat.  weight  pull
+        A            172.0   1.0    1.0    80.0%   -0.89
+        B            174.0   2.0    2.0    20.0%   +0.89
+        average      172.40  0.89   0.89   100.0%
     """
     if not isinstance(model, CombinedModel):
         raise ArgumentTypeError(

@@ -32,6 +32,9 @@ from everwillow.engine.covariance import covariance_of
 # Eigenvalues of correlation matrices below this are zero up to rounding.
 ROUNDING = 1e-10
 
+# Tables of impacts are rounded to this number of digits of the error.
+DIGITS = 3
+
 
 def covariance_from(
     hessian: Any, held: Any, success: Any, covariance: Any

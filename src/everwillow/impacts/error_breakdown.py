@@ -1,7 +1,7 @@
 """The error of a result by source, as it is published."""
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentValueError, ConflictError
+from everwillow._html import Part, Shown, Table
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import alike
 from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
@@ -34,7 +35,7 @@ STATISTICAL, SIMULATION = "statistical", "simulation"
 REST, TOTAL = "other", "total"
 
 
-class Breakdown(eqx.Module):
+class Breakdown(Shown, eqx.Module):
     """The value of a parameter of interest, and the parts of its error.
 
     The parts add up to the total in quadrature.
@@ -89,7 +90,10 @@ class Breakdown(eqx.Module):
                 by default.
             unit: The unit of the numbers.
         """
-        rows = self._rows(name or _escaped(self.poi), unit)
+        rows = [
+            (left, re.sub(r"e([+-]\d+)$", _power, right))
+            for left, right in self._rows(name or _escaped(self.poi), unit)
+        ]
         cells = [(_escaped(left), right) for left, right in rows[1:-1]]
         body = [f"{left} & ${right}$ \\\\" for left, right in cells]
         return "\n".join(
@@ -106,19 +110,17 @@ class Breakdown(eqx.Module):
             ]
         )
 
-    def __repr__(self) -> str:
-        """Return a table of the parts."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.total):
-            return f"Breakdown({self.poi}; {', '.join(self.sources)})"
-        return format_table(self._rows(self.poi, ""))
+            return [f"Breakdown({self.poi}; {', '.join(self.sources)})"]
+        return [Table(self._rows(self.poi, ""))]
 
     def _rows(self, name: str, unit: str) -> list[tuple[str, str]]:
         """Return value, parts and total, rounded to two digits of the total."""
-        decimals = _decimals(float(self.total))
-        text = lambda number: f"{float(number):.{decimals}f}"
-        parts = [(source, text(part)) for source, part in self.by_source.items()]
         head = f"{name} [{unit}]" if unit else name
-        return [(head, text(self.value)), *parts, (TOTAL, text(self.total))]
+        numbers = (self.value, *self.parts, self.total)
+        texts = alike(map(float, numbers), float(self.total))
+        return list(zip((head, *self.sources, TOTAL), texts, strict=True))
 
 
 def breakdown(
@@ -247,15 +249,12 @@ def _disjoint_groups(
     return {**chosen, REST: labels[rest].tolist()}
 
 
-def _decimals(error: float) -> int:
-    """Return the decimals that give an error two digits; 0 for a large one."""
-    if not (math.isfinite(error) and error > 0):
-        return 3
-    return max(1 - math.floor(math.log10(float(f"{error:.1e}"))), 0)
-
-
 _LATEX = str.maketrans({letter: f"\\{letter}" for letter in "_%&#$"})
 
 
 def _escaped(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def _power(found: re.Match[str]) -> str:
+    return rf" \times 10^{{{int(found[1])}}}"

@@ -1,7 +1,7 @@
 """Global impacts: the contribution of each fluctuation of the data to an error."""
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Unpack
 
 import equinox as eqx
@@ -16,9 +16,10 @@ from everwillow._data_variance import (
     with_expectations,
 )
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Part, Shown, Table
 from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import alike
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -42,6 +43,7 @@ from everwillow.impacts.best_fit import (
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
+    DIGITS,
     covariance_from,
     errors_from,
     scattered,
@@ -61,7 +63,7 @@ from everwillow.uncertainty.fisher_information import likelihood_at
 FAR_OFF = 2.0
 
 
-class GlobalImpacts(eqx.Module):
+class GlobalImpacts(Shown, eqx.Module):
     """Shifts of parameters of interest (POIs) for one fluctuation of each measurement.
 
     Fluctuations of different measurements are independent, so that the squares of all
@@ -108,16 +110,17 @@ class GlobalImpacts(eqx.Module):
             return None
         return sum_in_quadrature(self.auxiliary, *jax.tree.leaves(self.data))
 
-    def __repr__(self) -> str:
-        """Return a table of the parts of the errors."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.auxiliary) != 2:
-            return f"GlobalImpacts({', '.join(self.pois)}; {len(self.names)} names)"
+            return [f"GlobalImpacts({', '.join(self.pois)}; {len(self.names)} names)"]
         rows = []
         for i, poi in enumerate(self.pois):
             parts = (self.systematic, self.statistical, self.total, self.errors)
-            rows.append((poi, *("" if p is None else f"{p[i]:.4g}" for p in parts)))
+            numbers = [p[i] for p in parts if p is not None]
+            texts = iter(alike(numbers, float(self.errors[i]), DIGITS))
+            rows.append((poi, *("" if p is None else next(texts) for p in parts)))
         heads = ("POI", "auxiliary data", "main data", "in quadrature", "error")
-        return format_table([heads, *rows])
+        return [Table([heads, *rows])]
 
 
 @renamed_keywords(pois="poi")

@@ -1,6 +1,6 @@
 """Impacts of groups of parameters, and statistical and systematic parts of errors."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._html import Part, Shown, Table
 from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import alike
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import on_host, ravel_state
@@ -30,6 +31,7 @@ from everwillow.impacts.best_fit import (
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
+    DIGITS,
     covariance_from,
     errors_from,
     group_variances,
@@ -39,7 +41,7 @@ from everwillow.impacts.definitions import (
 from everwillow.parameters import AbstractConstraint
 
 
-class GroupImpacts(eqx.Module):
+class GroupImpacts(Shown, eqx.Module):
     """Impacts of groups of nuisance parameters, in units of the POI.
 
     They are not negative, and NaN for a POI held at a bound, which has no error.
@@ -62,10 +64,9 @@ class GroupImpacts(eqx.Module):
     groups: tuple[str, ...] = eqx.field(static=True)
     members: tuple[tuple[str, ...], ...] = eqx.field(static=True)
 
-    def __repr__(self) -> str:
-        """Return a table of groups."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.traditional) != 2:
-            return f"GroupImpacts({', '.join(self.groups)})"
+            return [f"GroupImpacts({', '.join(self.groups)})"]
         heads = ["group", "members"]
         for poi in self.pois:
             heads += [f"{poi}: traditional", "global"]
@@ -74,12 +75,12 @@ class GroupImpacts(eqx.Module):
             row = [group, str(len(self.members[i]))]
             for j in range(len(self.pois)):
                 pair = self.traditional[j, i], self.auxiliary[j, i]
-                row += [f"{float(value):.4g}" for value in pair]
+                row += alike(pair, float(self.errors[j]), DIGITS)
             rows.append(row)
-        return format_table([heads, *rows])
+        return [Table([heads, *rows])]
 
 
-class SplitErrors(eqx.Module):
+class SplitErrors(Shown, eqx.Module):
     """Errors divided into a statistical and a systematic part, which add in quadrature.
 
     Every array has the shape ``(pois,)``.
@@ -105,10 +106,9 @@ class SplitErrors(eqx.Module):
     pois: tuple[str, ...] = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
 
-    def __repr__(self) -> str:
-        """Return a table of the POIs."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.total) != 1:
-            return f"SplitErrors({', '.join(self.pois)})"
+            return [f"SplitErrors({', '.join(self.pois)})"]
         heads = ("POI", "total", "stat", "syst", "stat (global)", "syst (global)")
         columns = (
             self.total,
@@ -118,10 +118,10 @@ class SplitErrors(eqx.Module):
             self.systematic_global,
         )
         rows = [
-            (poi, *(f"{float(column[i]):.4g}" for column in columns))
+            (poi, *alike((c[i] for c in columns), float(self.total[i]), DIGITS))
             for i, poi in enumerate(self.pois)
         ]
-        return format_table([heads, *rows])
+        return [Table([heads, *rows])]
 
 
 @renamed_keywords(pois="poi")

@@ -1,6 +1,7 @@
 """Weights of measurements in a combination."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
+from everwillow._html import Part, Shown, Table
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import alike
 from everwillow._typing import Key
 from everwillow.combination import CombinedModel
 from everwillow.engine import programs
@@ -39,7 +41,7 @@ from everwillow.uncertainty.evaluation_point import evaluate_at
 from everwillow.uncertainty.fisher_information import likelihood_at
 
 
-class Weights(eqx.Module):
+class Weights(Shown, eqx.Module):
     """The weights of measurements in the combined value of a parameter of interest.
 
     Attributes:
@@ -65,16 +67,18 @@ class Weights(eqx.Module):
         """The sum of the weights: 1 for measurements that are linear in parameters."""
         return self.measurements.sum()
 
-    def __repr__(self) -> str:
-        """Return a table of the weights in percent."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.measurements) != 1:
-            return f"Weights({', '.join(self.names)})"
+            return [f"Weights({', '.join(self.names)})"]
         rows = [
-            (name, f"{100 * float(weight):.1f}%")
-            for name, weight in self.by_name.items()
+            (name, f"{text}%")
+            for name, text in zip(
+                (*self.names, "sum"),
+                alike(100 * np.append(self.measurements, self.total), 1.0),
+                strict=True,
+            )
         ]
-        total = ("sum", f"{100 * float(self.total):.1f}%")
-        return format_table([("measurement", f"weight in {self.poi}"), *rows, total])
+        return [Table([("measurement", f"weight in {self.poi}"), *rows])]
 
 
 def weights(

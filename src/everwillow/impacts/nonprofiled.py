@@ -1,6 +1,6 @@
 """Impacts of parameters that are fixed in the fit."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Unpack
 
 import equinox as eqx
@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Part, Shown, Table
 from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import noiseless, plain, signed_digits
 from everwillow._typing import Array, Key, Nll
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import (
@@ -28,7 +29,7 @@ from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 
 
-class NonprofiledImpacts(eqx.Module):
+class NonprofiledImpacts(Shown, eqx.Module):
     """Shifts of POIs in fits with a fixed parameter shifted by its uncertainty.
 
     A shift is the value with the parameter shifted, less the nominal value, in units of
@@ -87,24 +88,25 @@ class NonprofiledImpacts(eqx.Module):
         high = (shifts.max(axis=0).clip(min=0) ** 2).sum(axis=-1) ** 0.5
         return low * np.array([[-1.0], [0.0]]) + high * np.array([[0.0], [1.0]])
 
-    def __repr__(self) -> str:
-        """Return a table for each POI."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.widths) != 1:
-            return f"NonprofiledImpacts({', '.join(self.names)})"
+            return [f"NonprofiledImpacts({', '.join(self.names)})"]
+        sizes = np.abs(self.refits.shifts)
+        largest = float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
         heads = ("name", "moved by", *(f"{p}: {s}" for p in self.pois for s in _SIDES))
         rows = [
             (
                 name,
-                f"{float(self.widths[i]):.4g}",
+                plain(float(self.widths[i]), 4),
                 *(
-                    f"{float(side[j, i]):+.3g}"
+                    signed_digits(noiseless(float(side[j, i]), largest))
                     for j in range(len(self.pois))
                     for side in (self.down, self.up)
                 ),
             )
             for i, name in enumerate(self.names)
         ]
-        return format_table([heads, *rows])
+        return [Table([heads, *rows])]
 
 
 _SIDES = ("down", "up")

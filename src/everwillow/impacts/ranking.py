@@ -11,6 +11,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._html import Part, Table, html_of, text_of
 from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced, namespace
+from everwillow._rounding import alike, noiseless, signed, signed_digits
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import on_host, ravel_state
@@ -25,7 +26,12 @@ from everwillow.impacts.best_fit import (
     positions,
     warn_if_held,
 )
-from everwillow.impacts.definitions import covariance_from, errors_from, responses
+from everwillow.impacts.definitions import (
+    DIGITS,
+    covariance_from,
+    errors_from,
+    responses,
+)
 from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
@@ -125,14 +131,18 @@ class RankingResult(eqx.Module):
                 ("refit up", self.prefit_refits.up[poi]),
                 ("refit down", self.prefit_refits.down[poi]),
             ]
+        value, error = float(self.poi_values[poi]), float(self.poi_errors[poi])
         rows = [
-            (self.names[i], *(_text(column[i], head) for head, column in columns))
+            (
+                self.names[i],
+                *(_text(column[i], head, error) for head, column in columns),
+            )
             for i in self.order[poi][:SHOWN]
         ]
         more = len(self.names) - SHOWN
-        value, error = float(self.poi_values[poi]), float(self.poi_errors[poi])
-        head = f"impacts on {self.pois[poi]} = {value:.4g}"
-        head += NO_ERROR if np.isnan(error) else f" +- {error:.3g}"
+        texts = alike([value, error], error, DIGITS)
+        head = f"impacts on {self.pois[poi]} = {texts[0]}"
+        head += NO_ERROR if np.isnan(error) else f" +- {texts[1]}"
         table = Table([("name", *(name for name, _ in columns)), *rows])
         hidden = [f"... and {more} more"] if more > 0 else []
         return [head, table, *hidden, *self.remarks(poi)]
@@ -177,14 +187,14 @@ NO_ERROR = ", which has no error: it is held at a bound, or the fit has no covar
 SIDES = np.array([[-1.0], [1.0]])
 
 
-def _text(value: Any, head: str) -> str:
+def _text(value: Any, head: str, error: float) -> str:
     if np.isnan(value):
         return ""
     if head == "constraint":
         return f"{float(value):.3f}"
-    # Adding zero turns -0 into 0.
-    value = float(value) + 0.0
-    return f"{round(value, 3) + 0.0:+.3f}" if head == "pull" else f"{value:+.3g}"
+    if head == "pull":
+        return signed(float(value), 3)
+    return signed_digits(noiseless(float(value), error))
 
 
 @renamed_keywords(pois="poi", nuisances="names")

@@ -1,6 +1,6 @@
 """The statistical parts of errors, from the data and from simulated samples."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._html import Part, Shown, Table
 from everwillow._keywords import renamed_keywords
 from everwillow._numerics import is_traced, namespace
-from everwillow._tree import format_table
+from everwillow._rounding import alike
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.covariance import covariance_of
@@ -26,6 +27,7 @@ from everwillow.impacts.best_fit import (
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
+    DIGITS,
     covariance_from,
     errors_from,
     group_variances,
@@ -37,7 +39,7 @@ from everwillow.parameters import AbstractConstraint
 from everwillow.uncertainty.fisher_information import likelihood_at, second_derivatives
 
 
-class StatisticalImpacts(eqx.Module):
+class StatisticalImpacts(Shown, eqx.Module):
     """The parts of errors from the finite number of events in data and in simulation.
 
     Every array has the shape ``(pois,)``. The traditional impacts come from fits with
@@ -62,18 +64,17 @@ class StatisticalImpacts(eqx.Module):
     errors: Float[Array, " pois"]
     pois: tuple[str, ...] = eqx.field(static=True)
 
-    def __repr__(self) -> str:
-        """Return a table of the POIs."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.errors) != 1:
-            return f"StatisticalImpacts({', '.join(self.pois)})"
+            return [f"StatisticalImpacts({', '.join(self.pois)})"]
         heads = ("POI", "error", "data", "simulation", "data (global)")
         columns = (self.errors, self.data, self.simulation)
         columns += (self.data_global, self.simulation_global)
         rows = [
-            (poi, *(f"{float(column[i]):.4g}" for column in columns))
+            (poi, *alike((c[i] for c in columns), float(self.errors[i]), DIGITS))
             for i, poi in enumerate(self.pois)
         ]
-        return format_table([(*heads, "simulation (global)"), *rows])
+        return [Table([(*heads, "simulation (global)"), *rows])]
 
 
 @renamed_keywords(pois="poi")
@@ -125,8 +126,8 @@ def statistical_impacts(
         >>> builder.add_data(np.array([110.0]), "ch0")
         >>> model = builder.build()
         >>> statistical_impacts(model, ew.fit(model), poi="w")
-        POI  error    data    simulation  data (global)  simulation (global)
-        w    0.1184   0.1049  0.055       0.1049         0.055
+        POI  error  data   simulation  data (global)  simulation (global)
+        w    0.118  0.105  0.055       0.105          0.055
     """
     diagnostics = getattr(model, "diagnostics", None)
     if diagnostics is None or not diagnostics.simulated:

@@ -17,7 +17,9 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
-from everwillow._numerics import namespace
+from everwillow._html import html_of
+from everwillow._numerics import is_traced, namespace
+from everwillow._tree import values_table
 from everwillow._typing import Key
 from everwillow.engine.core import Task
 from everwillow.engine.layout import float_dtype
@@ -49,6 +51,12 @@ class MappingResult(eqx.Module):
     errors: PyTree
     factor: Float[Array, "outputs columns"] | None
     labels: tuple[str, ...] = eqx.field(static=True)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the values for notebooks."""
+        if is_traced(self):
+            return html_of([repr(self)])
+        return html_of([values_table(self.values, self.errors)])
 
     @property
     def covariance(self) -> Float[Array, "outputs outputs"]:

@@ -10,15 +10,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Table, html_of
 from everwillow._numerics import is_traced
 from everwillow._progress import stage
 from everwillow._typing import Key
+from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
 from everwillow.profile._best_fit import confidence, pose_profile
 from everwillow.profile._contour_tracing import LONGEST, trace
-from everwillow.profile.scans import pair
+from everwillow.profile.scans import ends_of, pair
 from everwillow.statelib import State
 from everwillow.statelib.state import Parameters
 
@@ -61,6 +63,19 @@ class ContourResult(eqx.Module):
             f"ContourResult({self.names[0]}, {self.names[1]}; {100 * self.cl:.4g} %, "
             f"{len(self.points)} points, {kind})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the ranges of the curve for notebooks."""
+        if is_traced(self) or np.ndim(self.points) != 2 or np.isnan(self.points).all():
+            return html_of([repr(self)])
+        best = ravel_state(self.minimum.params)[1]
+        labels = self.minimum.layout.labels
+        rows = [
+            (name, *ends_of(values, best[labels.index(name)]))
+            for name, values in zip(self.names, np.transpose(self.points), strict=True)
+        ]
+        heads = ("parameter", "from", "to", "best fit")
+        return html_of([Table([heads, *rows]), repr(self)])
 
 
 @takes_options(FitOptions)

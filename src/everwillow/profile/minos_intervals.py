@@ -15,7 +15,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._html import Part, Table, html_of, text_of
 from everwillow._numerics import is_traced, namespace
 from everwillow._progress import stage
-from everwillow._rounding import counted
+from everwillow._rounding import alike, counted
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
@@ -93,13 +93,16 @@ class MinosResult(eqx.Module):
     def _parts(self) -> list[Part]:
         if is_traced(self):
             return [f"MinosResult({', '.join(self.names)}; traced)"]
-        rows = [("parameter", "value", "lower", "upper", "")]
+        rows: list[tuple[str, ...]] = [("parameter", "value", "lower", "upper", "")]
         ends = words_of(self.lower_status), words_of(self.upper_status)
         for i, name in enumerate(self.names):
             words = zip(("lower", "upper"), (end[i] for end in ends), strict=True)
             notes = [f"{side}: {word}" for side, word in words if word != "found"]
-            errors = f"{self.lower[i]:.4g}", f"{self.upper[i]:+.4g}"
-            rows.append((name, f"{self.values[i]:.6g}", *errors, "; ".join(notes)))
+            errors = self.lower[i], self.upper[i]
+            least = min((abs(float(x)) for x in errors if np.isfinite(x)), default=0.0)
+            value, lower, upper = alike([self.values[i], *errors], least)
+            upper = f"+{upper}" if np.isfinite(errors[1]) else upper
+            rows.append((name, value, lower, upper, "; ".join(notes)))
         if not any(row[-1] for row in rows):
             rows = [row[:-1] for row in rows]
         return [Table(rows)]

@@ -1,7 +1,7 @@
 """Profile likelihood scans in one and two parameters."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Unpack
 
 import equinox as eqx
@@ -14,7 +14,7 @@ from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._html import Table, html_of
 from everwillow._numerics import is_traced, namespace, select
 from everwillow._progress import stage
-from everwillow._rounding import plain
+from everwillow._rounding import alike, noiseless, plain
 from everwillow._typing import Key
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
@@ -79,9 +79,13 @@ class ScanResult(eqx.Module):
         if is_traced(self):
             return f"ScanResult({self.name}; traced)"
         good = int(np.sum(self.success))
-        low, high = np.min(self.values), np.max(self.values)
+        width = float(np.ptp(self.values))
+        low, high = (
+            plain(noiseless(float(end), width), 6)
+            for end in (np.min(self.values), np.max(self.values))
+        )
         return (
-            f"ScanResult({self.name} in [{low:g}, {high:g}]; {good} of "
+            f"ScanResult({self.name} in [{low}, {high}]; {good} of "
             f"{self.success.size} fits ended at a minimum)"
         )
 
@@ -89,11 +93,7 @@ class ScanResult(eqx.Module):
         """Return a table of the points for notebooks."""
         if is_traced(self) or np.ndim(self.values) != 1:
             return html_of([repr(self)])
-        rows = [
-            (plain(float(value)), plain(float(rise), 4))
-            for value, rise in zip(self.values, self.twice_delta_nll, strict=True)
-        ]
-        return html_of([Table([(self.name, "2 Δ(-ln L)"), *rows]), repr(self)])
+        return html_of([table_of_scans({"2 Δ(-ln L)": self}), repr(self)])
 
 
 class Scan2DResult(eqx.Module):
@@ -137,6 +137,33 @@ class Scan2DResult(eqx.Module):
             f"Scan2DResult({self.names[0]}, {self.names[1]}; {good} of "
             f"{self.success.size} fits ended at a minimum)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the ranges and of the lowest point for notebooks."""
+        if is_traced(self) or np.ndim(self.nll) != 2 or np.isnan(self.nll).all():
+            return html_of([repr(self)])
+        lowest = np.unravel_index(np.nanargmin(self.nll), self.nll.shape)
+        rows = [
+            (name, *ends_of(values, values[i]), str(len(values)))
+            for name, values, i in zip(self.names, self.values, lowest, strict=True)
+        ]
+        heads = ("parameter", "from", "to", "lowest -ln L at", "points")
+        return html_of([Table([heads, *rows]), repr(self)])
+
+
+def ends_of(values: Any, chosen: Any) -> list[str]:
+    """Return the ends of a range and one value as text, rounded alike."""
+    ends = float(np.nanmin(values)), float(np.nanmax(values))
+    return alike([*ends, chosen], ends[1] - ends[0], 4)
+
+
+def table_of_scans(scans: Mapping[str, ScanResult]) -> Table:
+    """Return scans of one parameter at the same values as columns."""
+    first = next(iter(scans.values()))
+    values = alike(first.values, float(np.ptp(first.values)), 4)
+    # Three decimals, as rises below 0.001 are no smaller than what fits leave.
+    columns = [alike(one.twice_delta_nll, 0.01) for one in scans.values()]
+    return Table([(first.name, *scans), *zip(values, *columns, strict=True)])
 
 
 def _twice_rise(result: Any) -> Any:

@@ -7,13 +7,14 @@ import equinox as eqx
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._html import html_of
 from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.engine.names import meant_elements, named_elements
 from everwillow.engine.prefit import constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.profile.scans import ScanResult, scan
+from everwillow.profile.scans import ScanResult, scan, table_of_scans
 from everwillow.statelib.state import Parameters
 
 
@@ -33,6 +34,14 @@ class SplitScan(eqx.Module):
         """Return two lines, one for each profile."""
         held = ", ".join(self.statistical.held)
         return f"{self.total!r}\n{self.statistical!r}, without {held}"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the points for notebooks."""
+        lines = repr(self).split("\n")
+        if is_traced(self) or np.ndim(self.total.values) != 1:
+            return html_of(lines)
+        scans = {"2 Δ(-ln L)": self.total, "without systematics": self.statistical}
+        return html_of([table_of_scans(scans), *lines])
 
 
 @takes_options(FitOptions)

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import RESULTS
+from everwillow._html import Table, html_of
+from everwillow._rounding import with_error
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -93,6 +95,22 @@ class ToyFits(eqx.Module):
         """Return the numbers of successful and failed fits."""
         outcomes = describe(self.success, self.status, self.index)
         return f"ToyFits({', '.join(map(str, self.params))}; {outcomes})"
+
+    def _repr_html_(self) -> str:
+        """Return means and standard deviations of the fitted values for notebooks."""
+        good = np.asarray(self.success)
+        rows = []
+        if good.sum() > 1:
+            numeric = zip(self.params.values(), self.layout.numeric, strict=True)
+            flat = [np.reshape(x, (good.size, -1)) for x, fits in numeric if fits]
+            values = np.concatenate(flat, axis=1)[good][:, list(self.free)]
+            means, spreads = values.mean(axis=0), values.std(axis=0, ddof=1)
+            rows = [
+                (name, *with_error(float(mean), float(spread)))
+                for name, mean, spread in zip(self.labels, means, spreads, strict=True)
+            ]
+        table = Table([("parameter", "mean", "standard deviation"), *rows])
+        return html_of([table, repr(self)])
 
 
 def describe(success: Any, status: Any, index: Any) -> str:

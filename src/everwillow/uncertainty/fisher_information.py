@@ -40,7 +40,8 @@ def likelihood_at(
     elif is_model and fixed is not None:
         # The result contains the values of the parameters that the model fixes.
         fixed = {**dict.fromkeys(nll_fn.fixed, ...), **fixed}
-    point = locate(params, fixed)
+    at = params if isinstance(params, FitResult) else arguments.params
+    point = locate(at, fixed)
     return LikelihoodAtPoint(arguments.objective, arguments.observation, point)
 
 

@@ -1,6 +1,6 @@
 """Degenerate parameters, which the data cannot tell apart, from the Hessian."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
+from everwillow._html import Part, Shown, Table
 from everwillow._numerics import is_traced
-from everwillow._tree import format_table
+from everwillow._rounding import plain
 from everwillow._typing import Key, Nll
 from everwillow.engine.covariance import covariance_of
 from everwillow.engine.layout import Layout
@@ -36,7 +37,7 @@ SHOWN = 6
 ROWS = 20
 
 
-class Degeneracies(eqx.Module):
+class Degeneracies(Shown, eqx.Module):
     """Directions and pairs of parameters that a likelihood hardly distinguishes.
 
     Attributes:
@@ -83,17 +84,16 @@ class Degeneracies(eqx.Module):
             members.append({self.labels[i]: float(sign * direction[i]) for i in large})
         return tuple(members)
 
-    def __repr__(self) -> str:
-        """Return tables of the directions and of the pairs."""
+    def _parts(self) -> Sequence[Part]:
         if is_traced(self) or np.ndim(self.flat) != 1:
-            return f"Degeneracies({len(self.labels)} parameters)"
-        parts = []
+            return [f"Degeneracies({len(self.labels)} parameters)"]
+        parts: list[Part] = []
         if len(self.flat):
             rows = [
-                (f"{float(bend):.3g}", _direction(members))
+                (plain(float(bend), 3), _direction(members))
                 for bend, members in zip(self.flat, self.members, strict=True)
             ]
-            parts.append(_table(("curvature", "nearly flat direction"), rows))
+            parts += _table(("curvature", "nearly flat direction"), rows)
         for head, pairs, values in (
             ("correlation", self.pairs, self.correlations),
             ("likeness", self.alike, self.likeness),
@@ -103,8 +103,8 @@ class Degeneracies(eqx.Module):
                 for pair, value in zip(pairs, values, strict=True)
             ]
             if rows:
-                parts.append(_table((head, "of", "and"), rows))
-        return "\n\n".join(parts) or "No degenerate parameters."
+                parts += ["", *_table((head, "of", "and"), rows)]
+        return parts[parts[:1] == [""] :] or ["No degenerate parameters."]
 
 
 def degeneracies(
@@ -313,7 +313,7 @@ def _direction(members: Mapping[str, float]) -> str:
     return text + (f" and {more} more" if more > 0 else "")
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[Part]:
     more = len(rows) - ROWS
-    text = format_table([heads, *rows[:ROWS]])
-    return text + (f"\n... and {more} more" if more > 0 else "")
+    table = Table([heads, *rows[:ROWS]])
+    return [table, f"... and {more} more"] if more > 0 else [table]

@@ -16,7 +16,9 @@ from everwillow._errors import (
     NonFiniteError,
     ShapeMismatchError,
 )
+from everwillow._html import html_of
 from everwillow._numerics import is_traced, namespace
+from everwillow._tree import values_table
 from everwillow._typing import ArrayLike, Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -44,6 +46,12 @@ class PropagationResult(eqx.Module):
     values: PyTree
     errors: PyTree
     covariance: Float[Array, "outputs outputs"]
+
+    def _repr_html_(self) -> str:
+        """Return a table of the values for notebooks."""
+        if is_traced(self) or np.ndim(self.covariance) != 2:
+            return html_of([repr(self)])
+        return html_of([values_table(self.values, self.errors)])
 
 
 def propagate(

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from everwillow._html import Part, Table, apart, html_of, text_of
 from everwillow._rounding import counted
-from everwillow._tree import format_table
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
 from everwillow.models.histfactory.reading import read_document
 from everwillow.models.json_source import Source
@@ -69,6 +69,14 @@ class WorkspaceSummary:
     measurements: tuple[MeasurementSummary, ...]
 
     def __str__(self) -> str:
+        """Return the tables."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the tables for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         bins = sum(size for _, size in self.channels)
         elements = sum(parameter.size for parameter in self.parameters)
         head = (
@@ -77,14 +85,12 @@ class WorkspaceSummary:
             f"{counted(len(self.parameters), 'parameter')} with "
             f"{counted(elements, 'element')}"
         )
-        return "\n\n".join(
+        return apart(
             [
                 head,
-                format_table(
-                    [("channel", "bins"), *((n, str(b)) for n, b in self.channels)]
-                ),
-                format_table([("sample",), *((name,) for name in self.samples)]),
-                format_table(
+                Table([("channel", "bins"), *((n, str(b)) for n, b in self.channels)]),
+                Table([("sample",), *((name,) for name in self.samples)]),
+                Table(
                     [
                         ("parameter", "size", "constraint", "modifiers"),
                         *(
@@ -93,7 +99,7 @@ class WorkspaceSummary:
                         ),
                     ]
                 ),
-                format_table(
+                Table(
                     [
                         ("measurement", "poi", "sets"),
                         *(

@@ -1,11 +1,14 @@
 """Tests of density ratios with simulated events: closure and calibration."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._html import Table, html_of
+from everwillow._rounding import signed, with_error
 
 
 # With fewer events in a bin than this, their squared weights say too little about the
@@ -55,6 +58,14 @@ class ClosureResult(eqx.Module):
             f"{self.normalisation_error:.2g})"
         )
 
+    def _repr_html_(self) -> str:
+        """Return a table of the bins for notebooks."""
+        columns = {
+            "target": (self.target, self.target_errors),
+            "reweighted": (self.reweighted, self.reweighted_errors),
+        }
+        return html_of([_table_of_bins(self.edges, columns, self.pulls), repr(self)])
+
 
 class CalibrationResult(eqx.Module):
     """Predicted and true fractions of events of the numerator of a ratio.
@@ -88,6 +99,31 @@ class CalibrationResult(eqx.Module):
             f"CalibrationResult({self.fraction.size} bins; largest pull "
             f"{_largest(self.pulls):.2f})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the bins for notebooks."""
+        columns = {
+            "predicted": (self.predicted, self.errors),
+            "fraction": (self.fraction, self.errors),
+        }
+        return html_of([_table_of_bins(self.edges, columns, self.pulls), repr(self)])
+
+
+def _table_of_bins(
+    edges: Any, columns: Mapping[str, tuple[Any, Any]], pulls: Any
+) -> Table:
+    """Return numbers in bins, each rounded to its error, and their pulls."""
+    rows = []
+    for i, pull in enumerate(pulls):
+        place = f"{edges[i]:.4g} to {edges[i + 1]:.4g}"
+        pairs = [
+            text
+            for values, errors in columns.values()
+            for text in with_error(float(values[i]), float(errors[i]))
+        ]
+        rows.append((place, *pairs, signed(float(pull))))
+    heads = [head for name in columns for head in (name, "error")]
+    return Table([("bin", *heads, "pull"), *rows])
 
 
 def closure_test(

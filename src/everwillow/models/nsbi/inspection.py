@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._tree import format_table
+from everwillow._html import Part, Table, apart, html_of, text_of
+from everwillow._rounding import counted, plain
 from everwillow.likelihood.binned.spec import ParameterSpec
 from everwillow.models._document import Node
 from everwillow.models.nsbi.reading import workspace_spec
@@ -77,12 +78,19 @@ class WorkspaceSummary:
     report: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Return the tables."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the tables for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         channels = [("channel", "type", "size", "observed", "expected", "samples")]
         for one in self.channels:
-            unit = "bins" if one.kind == "binned" else "events"
-            size = f"{one.size} {unit}"
+            size = counted(one.size, "bin" if one.kind == "binned" else "event")
             size += f" + {one.reference} of reference" if one.reference else ""
-            sums = f"{one.observed:.6g}", f"{one.expected:.6g}"
+            sums = plain(one.observed, 6), plain(one.expected, 6)
             channels.append((one.name, one.kind, size, *sums, ", ".join(one.samples)))
         parameters = [("parameter", "start", "range", "constraint", "modifiers")]
         for one in self.parameters:
@@ -99,7 +107,7 @@ class WorkspaceSummary:
             )
         measurements = [("measurement", "poi")]
         measurements += [(name, poi or "-") for name, poi in self.measurements]
-        return "\n\n".join(map(format_table, (channels, parameters, measurements)))
+        return apart([*map(Table, (channels, parameters, measurements))])
 
 
 def summary(workspace: Mapping[str, Any]) -> WorkspaceSummary:
@@ -133,8 +141,8 @@ def summary(workspace: Mapping[str, Any]) -> WorkspaceSummary:
         ...         }
         ...     )
         ... )
-        channel  type    size    observed  expected  samples
-        CR       binned  1 bins  7         5         signal
+        channel  type    size   observed  expected  samples
+        CR       binned  1 bin  7         5         signal
         <BLANKLINE>
         parameter  start  range  constraint  modifiers
         mu         1      -      none        normfactor

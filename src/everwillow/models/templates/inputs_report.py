@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from everwillow._tree import format_table
+from everwillow._html import Part, Table, apart, html_of, text_of
 from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.templates.spec import LOG_FLOOR, TemplateSpec
 
@@ -110,6 +110,14 @@ class InputsReport:
     remarks: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Return the tables."""
+        return text_of(self._parts())
+
+    def _repr_html_(self) -> str:
+        """Return the tables for notebooks."""
+        return html_of(self._parts())
+
+    def _parts(self) -> list[Part]:
         parts = [
             _table(
                 ("channel", "bins", "masked", "expected", "observed"),
@@ -141,9 +149,9 @@ class InputsReport:
             if self.remarks
             else "",
         ]
-        return "\n\n".join(part for part in parts if part)
+        return apart([part for part in parts if part])
 
-    def _variations(self, fault: VariationFault) -> str:
+    def _variations(self, fault: VariationFault) -> Part:
         return _table(
             (f"{fault} variation", "process", "channel", "bins", "up to", "which"),
             [
@@ -323,8 +331,8 @@ def _spell(bins: Sequence[tuple[int, ...]], count: int | None = None) -> str:
     return shown + (f" and {more} more" if more else "")
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return format_table([titles, *rows]) if rows else ""
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> Part:
+    return Table([titles, *rows]) if rows else ""
 
 
 __all__ = [

@@ -17,6 +17,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._html import Table, html_of
+from everwillow._rounding import alike
 from everwillow.fitting import FitResult
 from everwillow.models.nsbi.likelihood.reference import reference_weights
 from everwillow.models.nsbi.model import NsbiModel
@@ -56,14 +58,20 @@ class RatioErrors(eqx.Module):
 
     def __str__(self) -> str:
         """Return a table of the errors and their parts."""
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks."""
+        return html_of([self._table()])
+
+    def _table(self) -> Table:
         parts = [self._roots(m) for m in (self.fit, self.ensemble, self.reference)]
-        width = max(map(len, (*self.labels, "parameter")))
-        titles = ("fit", "networks", "reference", "total")
-        lines = [f"{'parameter':{width}}  " + "  ".join(f"{t:>9}" for t in titles)]
-        for name in self.labels:
-            row = [*(part[name] for part in parts), self.errors[name]]
-            lines.append(f"{name:{width}}  " + "  ".join(f"{v:9.4g}" for v in row))
-        return "\n".join(lines)
+        rows: list[tuple[str, ...]] = []
+        heads = ("parameter", "fit", "networks", "reference", "total")
+        for name, total in self.errors.items():
+            numbers = [*(part[name] for part in parts), total]
+            rows.append((name, *alike(numbers, total, 3)))
+        return Table([heads, *rows])
 
     def _roots(self, matrix: np.ndarray) -> dict[str, float]:
         roots = np.sqrt(np.diagonal(matrix))

@@ -65,6 +65,10 @@ class RegionalFit:
     model: SasModel
     result: FitResult
 
+    def _repr_html_(self) -> str:
+        """Return a table of the parameters for notebooks."""
+        return self.result._repr_html_()
+
     @property
     def vector(self) -> Float[np.ndarray, " parameters"]:
         """All parameters of the model, in its order."""

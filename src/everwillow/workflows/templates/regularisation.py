@@ -29,6 +29,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._errors import ArgumentValueError, NameOnly, unknown_key
+from everwillow._html import Table, html_of
+from everwillow._rounding import plain
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import saturated_test
@@ -256,11 +258,19 @@ class LCurve:
 
     def __repr__(self) -> str:
         """Return the range of strengths and the corner in one line."""
+        low, high = (plain(float(self.strengths[i]), 6) for i in (0, -1))
         good = sum(bool(one.success) for one in self.fits)
         return (
-            f"LCurve(strengths {self.strengths[0]:g} to {self.strengths[-1]:g}, corner "
+            f"LCurve(strengths {low} to {high}, corner "
             f"at {self.corner:g}; {good} of {len(self.fits)} fits ended at a minimum)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the strengths for notebooks."""
+        names = ("misfit", "penalty", "curvature")
+        columns = zip(self.strengths, *(getattr(self, n) for n in names), strict=True)
+        rows = [tuple(plain(float(number)) for number in row) for row in columns]
+        return html_of([Table([("strength", *names), *rows]), repr(self)])
 
 
 def l_curve(
