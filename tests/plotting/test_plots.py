@@ -194,6 +194,22 @@ def test_a_side_without_an_end_says_why(ends, text):
 
 
 @pytest.mark.slow
+def test_a_scan_that_ends_at_a_bound_says_so():
+    """-ln L = 2 (mu - 0.3)^2 for mu >= 0: at 0 it has risen by 0.18."""
+    result = profile.scan(
+        lambda params, data: 2 * (params["mu"] - data) ** 2,
+        ew.State.from_pytree({"mu": 1.0}),
+        0.3,
+        name="mu",
+        values=np.linspace(0, 2, 9),
+        bounds={"mu": ew.Interval(0.0, None)},
+    )
+    figure = plotting.scan(result)
+    title = figure.axes[0].get_legend().get_title().get_text()
+    assert title == r"mu = $0.30\;^{+0.50}_{\mathrm{at\ bound}}$"
+
+
+@pytest.mark.slow
 def test_a_scan_from_a_bound_says_so():
     """-ln L = 12 mu - 45 ln(1 + 12 mu / 50) for mu >= 0: the best value is 0."""
 

@@ -119,11 +119,15 @@ def _words(status: Any) -> Any:
 
 
 def ends_of_range(result: ScanResult) -> tuple[str, str]:
-    """Return "at bound" for the side on which the best value is at a bound."""
+    """Return "at bound" for the sides on which the best value or the scan is."""
     labels, minimum = result.minimum.labels, result.minimum
     place = labels.index(result.name) if result.name in labels else None
     if place is None or not minimum.at_bound[place]:
-        return "", ""
+        if result.bounds is None:
+            return "", ""
+        low, high = map(float, result.bounds)
+        first, last = np.min(result.values), np.max(result.values)
+        return "at bound" * bool(first <= low), "at bound" * bool(last >= high)
     return ("at bound", "") if minimum.gradient[place] > 0 else ("", "at bound")
 
 

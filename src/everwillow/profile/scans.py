@@ -55,6 +55,8 @@ class ScanResult(eqx.Module):
         new_minimum: Whether a point was below the minimum of the free fit.
         other_start: At which points a fit from another start ended lower, shape
             ``(m,)``; None without other starts.
+        bounds: The bounds of the parameter, infinite where there is none; None if they
+            are unknown.
     """
 
     name: str = eqx.field(static=True)
@@ -68,6 +70,7 @@ class ScanResult(eqx.Module):
     held: tuple[str, ...] = eqx.field(static=True)
     new_minimum: bool = eqx.field(static=True, default=False)
     other_start: Bool[Values, " m"] | None = None
+    bounds: tuple[Float[Values, ""], Float[Values, ""]] | None = None
 
     @property
     def twice_delta_nll(self) -> Float[Values, " m"]:
@@ -238,6 +241,7 @@ def scan(
     place = posed.position(name)
     points = _points(posed, name, place, values, where="values")
     fitted = posed.best_fit()
+    low, high = fitted.problem.range(np.array([place]))
     fitted = fitted.reaching(np.array([place]), points[:, None])
     label = fitted.problem.labels[place]
     program = _scan_at_once if vectorised else _scan_outwards
@@ -250,7 +254,14 @@ def scan(
         scanned = scanned.checked(f"scan of {label}")
     slope = scanned.gradient[:, place]
     fields = scanned.fields()
-    return ScanResult(label, points, slope=slope, other_start=other, **fields)
+    return ScanResult(
+        label,
+        points,
+        slope=slope,
+        other_start=other,
+        bounds=(low[0], high[0]),
+        **fields,
+    )
 
 
 @takes_options(FitOptions)
