@@ -446,7 +446,7 @@ def test_unknown_keys_name_the_argument_and_the_nearest_key(argument):
     ("argument", "value", "message"),
     [
         ("constraints", {"lumi": 0.02}, "'lumi' needs a Constraint, got float"),
-        ("bounds", {"mu": (0.0, 1.0)}, r"an Interval or .*range write Interval\("),
+        ("bounds", {"mu": (0.0, 1.0)}, r"range write ew.Interval\(0.0, 1.0\)"),
         ("bounds", [Interval(0.0)], "bounds: expected a mapping"),
         ("fixed", ["mu"], "fixed: expected a mapping"),
         ("expected", 3.0, "expected: expected a function, got float"),

@@ -13,6 +13,7 @@ import pytest
 import everwillow as ew
 from everwillow.engine import program_store, programs
 from everwillow.engine.program_store import ProgramStore
+from everwillow.engine.program_store.store import FEW_RUNS
 from everwillow.models.histfactory import from_pyhf
 from tests.cli import documents
 
@@ -202,7 +203,7 @@ def test_cache_refuses_what_is_no_folder_of_ours(tmp_path):
 
 @pytest.mark.slow
 def test_a_program_that_runs_often_is_optimised_without_tracing(tmp_path, opened):
-    """Middle-sized models: the first two runs are not optimised, all others are."""
+    """Middle-sized models: the first runs are not optimised, all others are."""
     bins = 300
     tall = copy.deepcopy(documents.TINY)
     for sample in tall["channels"][0]["samples"]:
@@ -213,7 +214,7 @@ def test_a_program_that_runs_often_is_optimised_without_tracing(tmp_path, opened
     store = opened(tmp_path)
     store.brief = False
     before = programs._tracings[0]
-    results = [ew.fit(model) for _ in range(4)]
+    results = [ew.fit(model) for _ in range(FEW_RUNS + 2)]
     assert programs._tracings[0] == before + 1
     assert (store.loaded, store.compiled) == (0, 2)
     for result in results[1:]:

@@ -173,7 +173,7 @@ def _ladder(
     """Return options of the compiler: for the first runs of a program, and for many."""
     numbers = sum(map(np.size, arrays)) + sum(mark.numbers for mark in static.marks)
     most = HASTY_OPTIONS if hasty else COMPILER_OPTIONS
-    if hasty is False or numbers > SMALL:
+    if hasty is False or numbers > SMALL or jax.default_backend() != "cpu":
         return [most]
     if brief or numbers <= TINY:
         return [BRIEF_OPTIONS]

@@ -18,8 +18,9 @@ from jax.errors import JaxRuntimeError
 from everwillow.engine.program_store import files
 
 
-# A program that has run this many times is worth an optimised one.
-FEW_RUNS = 2
+# A program that has run this many times is part of a loop, and worth an optimised one.
+# A number and not a time, so that results do not depend on what else a machine does.
+FEW_RUNS = 10
 
 Options = tuple[tuple[str, Any], ...]
 
@@ -85,7 +86,8 @@ class ProgramStore:
             What `jitted` returns.
         """
         config: Any = jax.config
-        key = function, static, _kinds(arrays), config.jax_enable_x64
+        settings = config.jax_enable_x64, str(config.jax_default_device)
+        key = function, static, _kinds(arrays), settings
         known = self._known.get(key)
         if known is None or (known.better and known.runs >= FEW_RUNS):
             began = time.perf_counter()
@@ -149,10 +151,10 @@ class ProgramStore:
     ) -> pathlib.Path | None:
         if self.folder is None:
             return None
-        function, static, _, double = key
+        function, static, _, settings = key
         precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
         return files.file_of(
-            self.folder, function, static, arrays, options, double, precision
+            self.folder, function, static, arrays, options, settings, precision
         )
 
     def clear(self) -> None:
