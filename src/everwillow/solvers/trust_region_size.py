@@ -23,7 +23,7 @@ START_WEIGHT = 0.1
 BETTER = 1.5
 # The first trust region reaches at least so many standard errors. Not a whole one: with
 # one event that is exactly the distance to a rate of zero.
-LEAST_FIRST_RADIUS = 0.9
+LEAST_FIRST_RADIUS = 0.99
 
 
 def axes(
