@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._numerics import any_lane, is_traced, namespace
 from everwillow._typing import Key
 from everwillow.engine import programs
@@ -258,7 +258,11 @@ def best_fit(problem: Problem, place: int, *, physical: bool) -> FitResult:
             a second fit.
     """
     free = problem.fit(throw=False)
-    if not physical or is_sound(problem, free, place):
+    if not physical:
+        return free
+    # At the edge of what has a likelihood, only the value is known.
+    known = bool(free.success) or bool(free.status == RESULTS.flat_direction)
+    if known and is_sound(problem, free, place):
         return free
     bounded = not_negative(problem, place)
     if bounded is None or bounded is problem:
