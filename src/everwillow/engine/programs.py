@@ -265,7 +265,7 @@ def _ran(
     stored = named and (store.folder is not None or len(ladder) > 1)
     try:
         with _compile_stage.calling():
-            if stored and program_store.on_default_device(arrays):
+            if stored:
                 jitted = _compiled(function, ())
                 return store.run(function, jitted, static, arrays, ladder)
             return _compiled(function, ladder[-1])(static, arrays)

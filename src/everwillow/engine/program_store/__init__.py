@@ -5,7 +5,6 @@ from everwillow.engine.program_store.store import (
     Compiling,
     ProgramStore,
     compiling,
-    on_default_device,
 )
 
 
@@ -16,6 +15,5 @@ __all__ = [
     "cache",
     "compiling",
     "keep_in",
-    "on_default_device",
     "use",
 ]

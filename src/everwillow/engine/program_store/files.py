@@ -55,10 +55,7 @@ def file_of(
         arrays: The arrays of its arguments; only their shapes and types matter.
         *others: What else a program depends on, such as options of the compiler.
     """
-    kinds = [
-        (np.shape(one), str(one.dtype), bool(getattr(one, "weak_type", False)))
-        for one in arrays
-    ]
+    kinds = kinds_of(arrays)
     device = jax.devices()[0]
     place = (device.platform, device.device_kind, len(jax.devices()))
     leaves = [_Marker if isinstance(leaf, type) else leaf for leaf in static.leaves]
@@ -71,14 +68,39 @@ def file_of(
     return folder / f"{name[:40]}.program"
 
 
+def kinds_of(arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what a program depends on of its arrays: all but the numbers."""
+    first = {jax.devices()[0]}
+    kinds: list[Any] = []
+    for one in arrays:
+        place = None
+        if isinstance(one, jax.Array) and one.sharding.device_set != first:
+            place = str(one.sharding)
+        weak = bool(getattr(one, "weak_type", False))
+        kinds.append((np.shape(one), str(one.dtype), weak, place))
+    return tuple(kinds)
+
+
+def devices_of(arrays: Sequence[Any]) -> list[Any]:
+    """Return the devices of a program: those over which its arrays are divided."""
+    sets = [one.sharding.device_set for one in arrays if isinstance(one, jax.Array)]
+    largest = max(sets, key=len, default=set())
+    return sorted(largest, key=lambda one: one.id) or jax.devices()[:1]
+
+
 class _Marker:
     """Stands where an array was."""
 
 
-def load(file: pathlib.Path) -> Callable[..., Any] | None:
+def load(file: pathlib.Path, devices: Sequence[Any]) -> Callable[..., Any] | None:
     """Return the program in a file, None if there is none that works here.
 
-    The program takes the list of arrays.
+    Args:
+        file: The file.
+        devices: The devices that it runs on.
+
+    Returns:
+        The program, a function of the list of arrays.
     """
     try:
         content = file.read_bytes()
@@ -90,7 +112,7 @@ def load(file: pathlib.Path) -> Callable[..., Any] | None:
         jaxlib.lapack.prepare_lapack_call("potrf_ffi", np.dtype("float64"))
         code, inputs, outputs = _Unpickler(io.BytesIO(content)).load()
         program = serialize_executable.deserialize_and_load(
-            code, inputs, outputs, execution_devices=jax.devices()[:1]
+            code, inputs, outputs, execution_devices=devices
         )
         os.utime(file)
     except Exception:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.errors import JaxRuntimeError
 
 from everwillow.engine.program_store import files
@@ -87,7 +86,7 @@ class ProgramStore:
         """
         config: Any = jax.config
         settings = config.jax_enable_x64, str(config.jax_default_device)
-        key = function, static, _kinds(arrays), settings
+        key = function, static, files.kinds_of(arrays), settings
         known = self._known.get(key)
         if known is None or (known.better and known.runs >= FEW_RUNS):
             began = time.perf_counter()
@@ -114,7 +113,9 @@ class ProgramStore:
         """Return the best program on disk, or compile the first."""
         for options in reversed(ladder):
             file = self._file(key, arrays, options)
-            program = None if file is None else files.load(file)
+            program = (
+                None if file is None else files.load(file, files.devices_of(arrays))
+            )
             if program is not None:
                 self.loaded += 1
                 better = ladder[-1] if options != ladder[-1] else None
@@ -185,18 +186,3 @@ def compiling(store: ProgramStore) -> Iterator[Compiling]:
     finally:
         spent.seconds = store.seconds - seconds
         spent.loaded = store.compiled == compiled and store.loaded > loaded
-
-
-def _kinds(arrays: list[Any]) -> tuple[Any, ...]:
-    return tuple(
-        (np.shape(one), str(one.dtype), bool(getattr(one, "weak_type", False)))
-        for one in arrays
-    )
-
-
-def on_default_device(arrays: list[Any]) -> bool:
-    """Return whether all arrays are on the host or on the first device."""
-    first = {jax.devices()[0]}
-    return all(
-        one.sharding.device_set == first for one in arrays if isinstance(one, jax.Array)
-    )
