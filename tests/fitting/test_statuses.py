@@ -280,10 +280,10 @@ def test_the_table_of_a_result():
     # gamma[1] is pushed against zero with the slope ¼ and the curvature 1.
     lines = [
         "parameter  value  error              pull",
-        "gamma[0]   1.5    1",
+        "gamma[0]   1.5    1.0",
         f"gamma[1]   0      {-0.25 + np.sqrt(0.25**2 + 1):.4g} (at bound)",
-        "mu         3      2",
-        "theta      1      0.5                +0.000",
+        "mu         3.0    2.0",
+        "theta      1.00   0.50               0.000",
         "width      2      fixed",
         f"-ln L = {constant:.10g}",
     ]

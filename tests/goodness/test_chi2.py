@@ -197,7 +197,7 @@ def test_data_that_do_not_fluctuate_are_left_out():
     np.testing.assert_allclose(np.abs(out.standardised["y"]), 0.49193495, rtol=1e-6)
     chi2 = yield_chi2(model, result, data_variance={"x": None, "y": 1.0})
     assert chi2.ndof == 1
-    with pytest.raises(ValueError, match="structure"):
+    with pytest.raises(ValueError, match="there is no 'z' in the data"):
         yield_chi2(model, result, data_variance={"z": 1.0})
 
 

@@ -120,7 +120,7 @@ def test_all_elements_of_an_array_have_intervals():
     )
     table = repr(result).splitlines()
     assert table[0].split() == ["parameter", "value", "lower", "upper"]
-    assert table[2].split() == ["b[0]", "0.43956", "-0.7307", "+0.7307"]
+    assert table[2].split() == ["b[0]", "0.44", "-0.73", "+0.73"]
 
 
 def test_ends_at_a_bound_say_so():
