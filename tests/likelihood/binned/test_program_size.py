@@ -31,7 +31,7 @@ def size_of_fit(spec):
     """Lower what `fit` compiles, errors and all."""
     model = BinnedModel.from_spec(spec)
     arrays, static = programs.split(prepare_task(resolve(model)))
-    return operations(programs._compiled(minimise, options=False).lower(static, arrays))
+    return operations(programs._compiled(minimise, ()).lower(static, arrays))
 
 
 # With 64 factors of bins the curvature becomes an `Arrow`, up to 16 parameters are

@@ -187,7 +187,9 @@ def compiled(bins):
     task, numbers = prepare_task(resolve(model))
     arrays, static = programs.split((task, numbers))
     start = time.process_time()
-    program = programs._compiled(minimise_plain, options=True).lower(static, arrays)
+    program = programs._compiled(minimise_plain, programs.COMPILER_OPTIONS).lower(
+        static, arrays
+    )
     text = program.as_text()
     program.compile()
     taken = time.process_time() - start
