@@ -33,6 +33,17 @@ def nothing_left():
     assert not _progress._displays
 
 
+@pytest.fixture(autouse=True)
+def own_records(caplog):
+    """Take records at their logger: at the root other packages rewrite them."""
+    logger = logging.getLogger("everwillow")
+    logger.addHandler(caplog.handler)
+    logger.propagate = False
+    yield
+    logger.propagate = True
+    logger.removeHandler(caplog.handler)
+
+
 def messages(caplog):
     return [r.getMessage() for r in caplog.records if r.name == "everwillow"]
 
@@ -54,17 +65,9 @@ def start():
 
 
 def test_stage_is_logged_with_its_time(caplog):
-    logger = logging.getLogger("everwillow")
     caplog.set_level("INFO", "everwillow")
-    # Not at the root, where other packages rewrite the records.
-    logger.addHandler(caplog.handler)
-    logger.propagate = False
-    try:
-        with stage("scan of mu"):
-            pass
-    finally:
-        logger.propagate = True
-        logger.removeHandler(caplog.handler)
+    with stage("scan of mu"):
+        pass
     begun, ended = messages(caplog)
     assert begun == "scan of mu"
     assert ended.startswith("scan of mu: 0.0")
