@@ -196,6 +196,26 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     return np.asarray(chosen, int)
 
 
+def only_position(poi: Any, fit: Fitted) -> np.ndarray:
+    """Return the position of a parameter of interest of one element, shape ``(1,)``.
+
+    Args:
+        poi: Its key or label.
+        fit: The fit.
+
+    Raises:
+        UnknownKeyError: If there is no such parameter.
+        ArgumentValueError: If it is fixed, or has several elements.
+    """
+    place = positions(poi, fit, where="poi")
+    if place.size != 1:
+        raise ArgumentValueError(
+            f"poi: {poi!r} has {place.size} elements; name one, such as "
+            f"{fit.result.labels[place[0]]!r}."
+        )
+    return place
+
+
 def matching(
     patterns: Any,
     fit: Fitted,

@@ -23,7 +23,7 @@ from everwillow.impacts.best_fit import (
     fitted,
     held_is_known,
     matching,
-    positions,
+    only_position,
 )
 from everwillow.impacts.definitions import rest_in_quadrature, sum_in_quadrature
 from everwillow.impacts.groups import group_impacts
@@ -181,12 +181,7 @@ def breakdown(
         | total | 1.1 |
     """
     fit = fitted(result, None, covariance)
-    place = positions(chosen_poi(model, poi), fit, where="poi")
-    if place.size != 1:
-        raise ArgumentValueError(
-            f"poi: {poi!r} has {place.size} elements; name one, such as "
-            f"{result.labels[place[0]]!r}."
-        )
+    place = only_position(chosen_poi(model, poi), fit)
     label, options = result.labels[place[0]], {"covariance": covariance, "throw": throw}
     chosen = _disjoint_groups(fit, place, groups)
     found = group_impacts(result, poi=label, groups=chosen, **options)

@@ -27,7 +27,7 @@ from everwillow.impacts.best_fit import (
     chosen_poi,
     computed,
     fitted,
-    positions,
+    only_position,
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
@@ -143,12 +143,7 @@ def weights(
             f"{type(model).__name__}: a function alone has no measurements."
         )
     fit = fitted(result, None, covariance)
-    place = positions(chosen_poi(model, poi), fit, where="poi")
-    if place.size != 1:
-        raise ArgumentValueError(
-            f"poi: {poi!r} has {place.size} elements; name one, such as "
-            f"{result.labels[place[0]]!r}."
-        )
+    place = only_position(chosen_poi(model, poi), fit)
     rows = lambda fit: _covariance_rows(fit, place)
     fit, (errors, row) = computed(fit, rows, throw=throw)
     warn_if_held(fit, place, errors, stacklevel=3)
