@@ -41,6 +41,46 @@ def profiled_range(
     Raises:
         ArgumentValueError: If the parameter is fixed.
     """
+    return _searched(model, result, name, points, fixed)[0]
+
+
+def profiled_scan(
+    model: Any,
+    result: FitResult,
+    name: str,
+    points: int,
+    *,
+    starts: int = 0,
+    fixed: Mapping[Any, Any] | None = None,
+) -> ScanResult:
+    """Return a scan in the range of `profiled_range`.
+
+    Args:
+        model: The model.
+        result: Its fit.
+        name: The label of the parameter.
+        points: The number of points.
+        starts: As in `scan`.
+        fixed: As in `fit`.
+
+    Raises:
+        ArgumentValueError: If the parameter is fixed.
+    """
+    ends, found = _searched(model, result, name, points, fixed)
+    if found is not None and not starts:
+        return found
+    values = np.linspace(*ends, points)
+    return scan(model, result, name=name, values=values, starts=starts, fixed=fixed)
+
+
+def _searched(
+    model: Any,
+    result: FitResult,
+    name: str,
+    points: int,
+    fixed: Mapping[Any, Any] | None,
+) -> tuple[tuple[float, float], ScanResult | None]:
+    """Return the range, and the scan in it if there was one."""
     low, high = range_of(model, result, name)
     lower, upper = bounds_of(model, result, name)
     for _ in range(_LONGER):
@@ -62,8 +102,8 @@ def profiled_range(
         near = max(moved) <= _WORTH * (high - low) / 2
         (low, high), old = ends, (low, high)
         if near:
-            return old
-    return low, high
+            return old, found
+    return (low, high), None
 
 
 def profiled_errors(found: ScanResult) -> tuple[float, float, float]:

@@ -6,16 +6,16 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError
+from everwillow._rounding import with_error
 from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import HEIGHT, profile_table
-from everwillow.cli.report.numbers import with_error
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import show
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.engine.layout import ravel_state
 from everwillow.profile.scans import ScanResult, scan
-from everwillow.workflows.scan_ranges import profiled_range
+from everwillow.workflows.scan_ranges import profiled_scan
 
 
 def run(
@@ -30,18 +30,12 @@ def run(
     best = WorkspaceFit.of(request)
     given, poi, minimum = best.given, best.given.poi(), best.result.check()
     with best.timed("scan", "Scanning"), best.noting():
-        between = between or profiled_range(
-            given.model, minimum, poi, points, fixed=given.fixed
-        )
-        values = np.linspace(*between, points)
-        result = scan(
-            given.model,
-            minimum,
-            name=poi,
-            values=values,
-            starts=starts,
-            fixed=given.fixed,
-        )
+        options = {"starts": starts, "fixed": given.fixed}
+        if between is None:
+            result = profiled_scan(given.model, minimum, poi, points, **options)
+        else:
+            values = np.linspace(*between, points)
+            result = scan(given.model, minimum, name=poi, values=values, **options)
     good = np.asarray(result.success)
     heights = np.where(good, np.asarray(result.twice_delta_nll), np.nan)
     best.finish(
