@@ -21,7 +21,7 @@ from everwillow._errors import RESULTS
 from everwillow._numerics import any_lane
 from everwillow.curvature import Dense
 from everwillow.engine.core import Task, parameter_ranges
-from everwillow.engine.outcome import newton_step
+from everwillow.engine.outcome import ROUNDING, newton_step
 from everwillow.engine.problem import Numbers
 from everwillow.solvers.box import active_set
 
@@ -32,9 +32,8 @@ DAMPING = 1e-10
 LEAK = 1e-6
 # Fractions of the distances to the ends of the ranges at which -ln L is compared.
 STOPS = (0.01, *((i + 1) / 16 for i in range(16)))
-# Tolerances of the comparison: absolute, for a minimum that is not reached exactly, and
-# in units of rounding.
-SAME, ROUNDING = 1e-8, 256
+# The absolute tolerance of the comparison, for a minimum that is not reached exactly.
+SAME = 1e-8
 GOLDEN = 0.6180339887498949
 # Number of values of parameters without effect that are tried as start values.
 STARTS = 48

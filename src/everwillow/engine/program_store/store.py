@@ -111,17 +111,17 @@ class ProgramStore:
         self, key: Any, jitted: Any, arrays: list[Any], ladder: Sequence[Options]
     ) -> _Known:
         """Return the best program on disk, or compile the first."""
-        for options in reversed(ladder):
-            file = self._file(key, arrays, options)
-            program = (
-                None if file is None else files.load(file, files.devices_of(arrays))
-            )
+        kept = [self._file(key, arrays, options) for options in ladder]
+        for options, file in zip(reversed(ladder), reversed(kept), strict=True):
+            program = None
+            if file is not None:
+                program = files.load(file, files.devices_of(arrays))
             if program is not None:
                 self.loaded += 1
                 better = ladder[-1] if options != ladder[-1] else None
                 return _Known(program, better, file=file)
         lowered = jitted.lower(key[1], arrays)
-        program = self._compile(lowered, key, arrays, ladder[0])
+        program = self._compile(lowered, kept[0], ladder[0])
         if len(ladder) == 1:
             return _Known(program)
         return _Known(program, ladder[-1], lowered)
@@ -132,13 +132,13 @@ class ProgramStore:
         """Compile a program again, for many runs."""
         assert known.better is not None
         lowered = known.lowered or jitted.lower(key[1], arrays)
-        return _Known(self._compile(lowered, key, arrays, known.better))
+        file = self._file(key, arrays, known.better)
+        return _Known(self._compile(lowered, file, known.better))
 
     def _compile(
-        self, lowered: Any, key: Any, arrays: list[Any], options: Options
+        self, lowered: Any, file: pathlib.Path | None, options: Options
     ) -> Callable[..., Any]:
         """Compile a program, and write it to disk."""
-        file = self._file(key, arrays, options)
         self.compiled += 1
         if file is None:
             return lowered.compile(compiler_options=dict(options))
