@@ -7,8 +7,9 @@ import typer
 
 from everwillow import EverwillowError, FitError
 from everwillow._errors import NameOnly
+from everwillow._rounding import plain, signed, with_error
 from everwillow.cli.options import spellings
-from everwillow.cli.report.numbers import plain, seconds, signed, with_error
+from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.outcome import ending
 from everwillow.cli.report.terminal import show, table
 from everwillow.cli.report.wording import in_options

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._rounding import counted
-from everwillow.cli.report.numbers import (
+from everwillow._rounding import (
+    counted,
     edm_text,
     named_pvalue,
     plain,

@@ -1,6 +1,6 @@
 """Goodness of fit as text."""
 
-from everwillow.cli.report.numbers import named_pvalue, plain
+from everwillow._rounding import named_pvalue, plain
 from everwillow.goodness.pvalues import ToyPValue
 from everwillow.toys.fits import ToyFits
 from everwillow.workflows.report import ChiSquare

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from everwillow._rounding import plain, signed, with_error
 from everwillow.cli.report.fits import SHOWN, decimals_of, first_rows
-from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.templates.results import HistogramResult

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from everwillow._rounding import signed, with_error
 from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import SHOWN, shift_text
-from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.report import Impacts, Parameters
 

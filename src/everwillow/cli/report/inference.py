@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from everwillow._bands import BAND_TEXTS
+from everwillow._rounding import plain, pvalue_text, signed
 from everwillow.cli.report.fits import (
     decimals_of,
     first_rows,
@@ -14,7 +15,6 @@ from everwillow.cli.report.fits import (
     on_grid,
     shift_text,
 )
-from everwillow.cli.report.numbers import plain, pvalue_text, signed
 from everwillow.cli.report.terminal import table
 from everwillow.hypotest.model_tests import DiscoveryResult
 from everwillow.workflows.templates.results import (

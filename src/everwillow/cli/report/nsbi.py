@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from everwillow._rounding import with_error
 from everwillow.cli.report.fits import decimals_of
-from everwillow.cli.report.numbers import with_error
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.nsbi.ratio_statistics import RatioErrors
 from everwillow.workflows.nsbi.scans import Comparison, Sensitivity

@@ -1,13 +1,4 @@
-"""Numbers and durations as text."""
-
-from everwillow._rounding import (
-    edm_text as edm_text,
-    named_pvalue as named_pvalue,
-    plain as plain,
-    pvalue_text as pvalue_text,
-    signed as signed,
-    with_error as with_error,
-)
+"""Durations as text."""
 
 
 def seconds(value: float) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from everwillow._rounding import counted
+from everwillow._rounding import counted, edm_text, with_error
 from everwillow.cli.report.fits import first_rows
-from everwillow.cli.report.numbers import edm_text, seconds, with_error
+from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import GAP, table, width
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from everwillow._rounding import counted
+from everwillow._rounding import counted, signed, with_error
 from everwillow.cli.report.fits import (
     HEIGHT,
     chi2_cells,
@@ -18,7 +18,6 @@ from everwillow.cli.report.fits import (
 from everwillow.cli.report.histograms import bin_table, variation_tables
 from everwillow.cli.report.impacts import impact_parts
 from everwillow.cli.report.inference import grid_table, inference_parts
-from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.parts import check_found, matches, names_of_part
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (

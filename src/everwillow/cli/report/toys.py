@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._rounding import signed, with_error
 from everwillow.cli.report.answers import rows
 from everwillow.cli.report.fits import first_rows
-from everwillow.cli.report.numbers import signed, with_error
 from everwillow.toys.fits import ToyFits
 from everwillow.workflows.report import Toys
 
